@@ -1,0 +1,102 @@
+/**
+ * What devices talk to on the host side. A device knows these few interfaces and nothing of SPICE, sockets or files;
+ * a back end knows them and nothing of the device.
+ */
+import type { CursorShape, Drawable, Head, Rect, SurfaceFormat } from './drawable.ts';
+
+/** Where a display adapter's pictures go. Calls are cheap and never block; they come in the guest's order. */
+export interface DisplaySink {
+	/**
+	 * A surface begins; id 0 is the primary. `pixels`, if given, is its content (the sink takes ownership), else black.
+	 * Creating an id that exists replaces it.
+	 */
+	surfaceCreate(surface: {
+		readonly id: number;
+		readonly width: number;
+		readonly height: number;
+		readonly format: SurfaceFormat;
+		readonly pixels?: Uint8Array;
+	}): void;
+	surfaceDestroy(id: number): void;
+	/** Drops every surface and the cursor: reset, or a switch between VGA and native mode. */
+	reset(): void;
+	draw(drawable: Drawable): void;
+	cursorSet(shape: CursorShape, x: number, y: number, visible: boolean): void;
+	cursorMove(x: number, y: number): void;
+	cursorHide(): void;
+	cursorTrail(length: number, frequency: number): void;
+	monitorsConfig(maxAllowed: number, heads: readonly Head[]): void;
+	/**
+	 * The pixels of `area` as drawn so far, in the surface's own format, rows packed; undefined if the surface
+	 * does not exist or the area leaves it. The caller owns them. For QXL's UPDATE_AREA and for screenshots.
+	 */
+	readSurface(id: number, area: Rect): Uint8Array | undefined;
+}
+
+/** What a client asks of the display adapter; the machine hands it on to the device. */
+export interface DisplayClientEvents {
+	/** A client came (true) or the last one left; capabilities as in QXLRom.client_capabilities, 58 bytes. */
+	clientPresent(present: boolean, capabilities: Uint8Array): void;
+	/** The client's wish for heads; false if the guest's driver does not take it by interrupt (then the agent may). */
+	clientMonitorsConfig(
+		heads: readonly { readonly x: number; readonly y: number; readonly width: number; readonly height: number }[],
+	): boolean;
+}
+
+/** Buttons as SPICE numbers them (spice.proto flags16 mouse_button_mask). */
+export const MouseButton = { left: 1, middle: 2, right: 4, side: 32, extra: 64 } as const;
+
+/** Input from a client to whatever device takes it. */
+export interface InputEvents {
+	/** PS/2 set-1 scan code bytes as typed: 0x1e, 0x9e, or 0xe0 0x48. */
+	scancodes(codes: Uint8Array): void;
+	/** Relative motion; `wheel` in clicks, down positive. Buttons are a MouseButton mask. */
+	motion(dx: number, dy: number, wheel: number, buttons: number): void;
+	/** Absolute position in the primary surface of width x height. */
+	position(x: number, y: number, width: number, height: number, wheel: number, buttons: number): void;
+	/** Whether an absolute pointer is there and the guest uses it. */
+	readonly absolute: boolean;
+	/** `absolute` or the keyboard LEDs changed. Returns the way to stop listening. */
+	onChange(listener: () => void): () => void;
+	/** Keyboard LEDs as SPICE numbers them: 1 scroll, 2 num, 4 caps. */
+	readonly leds: number;
+}
+
+/** The host end of a byte stream from a serial port or a virtio port. */
+export interface CharBackend {
+	/** The guest's bytes. Returns how many were taken; the rest is offered again after `drained`. */
+	write(bytes: Uint8Array): number;
+	/** Attaches the device end; one at a time. */
+	attach(device: CharDevice): void;
+	/** The device can take bytes again after `receive` took fewer than it was given. */
+	ready?(): void;
+	/** The guest opened or closed its end (virtio ports; serial ports by DTR). */
+	guestOpen?(open: boolean): void;
+	close(): void;
+}
+/** The device end of a byte stream. */
+export interface CharDevice {
+	/** The host's bytes. Returns how many were taken; the device calls `ready` when it can take more. */
+	receive(bytes: Uint8Array): number;
+	/** The back end can take bytes again. */
+	drained(): void;
+	/** The host side came or went. */
+	hostOpen?(open: boolean): void;
+}
+
+/**
+ * A disk or CD image. A method that returns undefined has finished; a promise says it goes on, and rejects with an
+ * Error that has a `code` on failure. Offsets and lengths are bytes, already checked against `size` by the device.
+ */
+export interface BlockImage {
+	readonly size: number;
+	readonly readOnly: boolean;
+	/** Fills `into` from `offset`. */
+	read(offset: number, into: Uint8Array): Promise<void> | undefined;
+	/** Takes `from`; the caller keeps it unchanged until done. */
+	write(offset: number, from: Uint8Array): Promise<void> | undefined;
+	/** All writes finished before the call are on stable storage when it is done. */
+	flush(): Promise<void> | undefined;
+	discard?(offset: number, length: number): Promise<void> | undefined;
+	close(): Promise<void>;
+}
