@@ -1,0 +1,284 @@
+/**
+ * The description of a machine: one schema from which the API's types, the checks, the defaults and the JSON Schema
+ * come. Units are bytes where a field says nothing else.
+ */
+import * as z from 'zod';
+import { TsvmError } from '../core/index.ts';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+
+/** The core's address arithmetic is signed 32-bit: RAM and video memories together end below 2 GiB - 64 KiB. */
+const CORE_LIMIT = 0x7fff0000;
+export const MIN_MEMORY = 4 * MiB;
+
+/**
+ * Reads `512M`, `1G`, `65536K`; a number alone means MiB, as for QEMU's -m.
+ * Returns undefined for anything else.
+ */
+export function parseSize(text: string): number | undefined {
+	const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?$/i.exec(text.trim());
+	if (!match) return undefined;
+	const unit = { k: KiB, m: MiB, g: GiB }[match[2].toLowerCase()] ?? MiB;
+	const bytes = Number(match[1]) * unit;
+	return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** `1919 MiB`, `64 KiB`: the largest unit that divides it. */
+export function formatSize(bytes: number): string {
+	if (bytes % MiB === 0) return `${bytes / MiB} MiB`;
+	return bytes % KiB === 0 ? `${bytes / KiB} KiB` : `${bytes} bytes`;
+}
+
+/** Adds what to do next to a failed check; `describe` below prints it. */
+function refuse(ctx: z.RefinementCtx, message: string, hint = '', path: PropertyKey[] = []): never {
+	ctx.addIssue({ code: 'custom', message, params: { hint }, path });
+	return z.NEVER;
+}
+
+const Size = z
+	.union([z.number(), z.string()], { error: 'expected a size such as 512M or 1G' })
+	.transform((value, ctx) => {
+		const bytes = typeof value === 'number' ? value : parseSize(value);
+		if (bytes === undefined || !Number.isSafeInteger(bytes) || bytes <= 0)
+			return refuse(ctx, `'${value}' is not a size`, 'write it as 512M or 1G');
+		return bytes;
+	})
+	.meta({ description: 'bytes, or a string such as 512M or 1G; a string without a unit counts MiB' });
+
+/** A QXL memory: a power of two, so that a BAR can hold it. */
+const powerOfTwo = (min: number, max: number) =>
+	Size.superRefine((bytes, ctx) => {
+		if (bytes < min || bytes > max || (bytes & (bytes - 1)) !== 0)
+			refuse(ctx, `${formatSize(bytes)} is no power of two from ${formatSize(min)} to ${formatSize(max)}`);
+	});
+
+const Path = z.string().min(1, 'expected a file name');
+/** What sockaddr_un.sun_path holds with its closing zero. */
+const UnixPath = Path.max(107, 'a unix socket path has at most 107 characters');
+const Port = z.number().int().min(1, 'expected a port from 1 to 65535').max(65535, 'expected a port from 1 to 65535');
+
+export const SPICE_CHANNELS = [
+	'main',
+	'display',
+	'inputs',
+	'cursor',
+	'playback',
+	'record',
+	'smartcard',
+	'usbredir',
+	'port',
+	'webdav',
+] as const;
+export type SpiceChannelName = (typeof SPICE_CHANNELS)[number];
+
+/** spice-protocol, protocol.h: SPICE_MAX_PASSWORD_LENGTH. */
+const MAX_PASSWORD = 60;
+
+const Disk = z.strictObject({
+	file: Path,
+	readonly: z.boolean().default(false),
+	snapshot: z.boolean().default(false).meta({ description: 'writes go to a throw-away overlay' }),
+	bus: z.literal('ide').default('ide'),
+});
+
+const Boot = z.strictObject({
+	order: bootOrder('cd').meta({ description: 'c hard disk, d CD-ROM, first to last' }),
+	once: bootOrder(undefined).meta({ description: 'order of the first boot only' }),
+	menu: z.boolean().default(false),
+});
+
+function bootOrder(fallback: string): z.ZodDefault<z.ZodString>;
+function bootOrder(fallback: undefined): z.ZodOptional<z.ZodString>;
+function bootOrder(fallback: string | undefined) {
+	const letters = z.string().regex(/^(c|d|cd|dc)$/, 'expected c (hard disk), d (CD-ROM), cd or dc');
+	return fallback === undefined ? letters.optional() : letters.default(fallback);
+}
+
+/** Where a serial port's bytes go. */
+export type SerialConfig =
+	| { readonly kind: 'none' }
+	| { readonly kind: 'stdio' }
+	| { readonly kind: 'file'; readonly path: string }
+	| { readonly kind: 'unix'; readonly path: string };
+
+const Serial = z
+	.string()
+	.transform((spec, ctx): SerialConfig => {
+		const hint = 'write stdio, none, file:PATH or unix:PATH';
+		if (spec === 'none' || spec === 'stdio') return { kind: spec };
+		const match = /^(file|unix):(.+)$/s.exec(spec);
+		if (!match) return refuse(ctx, `'${spec}' is no serial back end`, hint);
+		const path = match[1] === 'unix' ? socketPath(match[2]) : match[2];
+		const checked = (match[1] === 'unix' ? UnixPath : Path).safeParse(path);
+		if (!checked.success) return refuse(ctx, checked.error.issues[0].message, hint);
+		return { kind: match[1] === 'unix' ? 'unix' : 'file', path };
+	})
+	.meta({ description: 'stdio, none, file:PATH or unix:PATH' });
+
+/** QEMU's own spelling has options after the path; the only behaviour there is that of server=on,wait=off. */
+function socketPath(text: string): string {
+	return text.replace(/(,(server(=on)?|wait=off|nowait))+$/, '');
+}
+
+const Qmp = z
+	.string()
+	.transform((spec, ctx) => {
+		const hint = 'write unix:PATH';
+		const match = /^unix:(.+)$/s.exec(spec);
+		if (!match) return refuse(ctx, `'${spec}' is no place for a QMP socket`, hint);
+		const checked = UnixPath.safeParse(socketPath(match[1]));
+		if (!checked.success) return refuse(ctx, checked.error.issues[0].message, hint);
+		return { path: checked.data };
+	})
+	.meta({ description: 'unix:PATH' });
+
+const Tls = z.strictObject({
+	port: Port,
+	cert: Path.optional().meta({ description: 'PEM file; without one a certificate is made for this run' }),
+	key: Path.optional(),
+	ca: Path.optional(),
+});
+
+const Spice = z
+	.strictObject({
+		port: z
+			.union([Port, z.literal('auto')], { error: 'expected a port from 1 to 65535, or auto' })
+			.optional()
+			.meta({ description: 'plain port; auto takes the next free one from 5900' }),
+		addr: z.string().min(1).default('127.0.0.1'),
+		password: z
+			.string()
+			.max(MAX_PASSWORD, `a SPICE password has at most ${MAX_PASSWORD} characters`)
+			.optional()
+			.meta({ description: 'without one anybody who reaches the port may connect' }),
+		tls: Tls.optional(),
+		secureChannels: z
+			.array(z.enum(SPICE_CHANNELS, { error: `expected one of ${SPICE_CHANNELS.join(', ')}` }))
+			.default([])
+			.meta({ description: 'channels that only the TLS port serves' }),
+	})
+	.superRefine((spice, ctx) => {
+		if (spice.port === undefined && !spice.tls) refuse(ctx, 'neither a plain nor a TLS port', 'give at least one');
+		if (spice.tls && spice.port === spice.tls.port)
+			refuse(ctx, `port ${spice.port} cannot be both the plain and the TLS port`, 'choose two ports');
+		if (spice.tls && (spice.tls.cert === undefined) !== (spice.tls.key === undefined))
+			refuse(ctx, 'a certificate and its key go together', 'give both cert and key, or neither', ['tls']);
+		if (spice.secureChannels.length > 0 && !spice.tls)
+			refuse(ctx, 'secure channels need a TLS port', 'give a TLS port too', ['secureChannels']);
+	});
+
+const Display = z
+	.strictObject({
+		ram: powerOfTwo(2 * MiB, 1024 * MiB).prefault('64M'),
+		vram: powerOfTwo(4 * KiB, 1024 * MiB).prefault('64M'),
+		vgamem: powerOfTwo(8 * MiB, 256 * MiB).prefault('16M'),
+		fastVideo: z.boolean().default(true).meta({ description: 'false: video memory by plain MMIO, slow' }),
+	})
+	.superRefine((display, ctx) => {
+		if (display.ram < 2 * display.vgamem)
+			refuse(ctx, `ram must be at least twice vgamem (${formatSize(2 * display.vgamem)})`, '', ['ram']);
+	});
+
+const Trace = z
+	.string()
+	.transform((spec, ctx) => {
+		const [glob, ...file] = spec.split('=');
+		if (glob === '' || (file.length > 0 && file.join('=') === ''))
+			return refuse(ctx, `'${spec}' names no trace points`, 'write GLOB or GLOB=FILE, such as qxl.*=qxl.log');
+		return { glob, file: file.length > 0 ? file.join('=') : undefined };
+	})
+	.meta({ description: 'GLOB[=FILE]: trace points to write to stderr or to a file' });
+
+export const NO_UUID = '00000000-0000-0000-0000-000000000000';
+
+export const MachineConfig = z
+	.strictObject({
+		name: z.string().max(255).default('').meta({ description: 'shown to clients as the title' }),
+		uuid: z.guid('expected a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8').default(NO_UUID),
+		memory: Size.prefault('512M').meta({ description: 'guest RAM' }),
+		kernel: Path.optional().meta({ description: 'bzImage for direct boot' }),
+		initrd: Path.optional(),
+		append: z.string().max(2047, 'a kernel command line has at most 2047 characters').optional(),
+		disks: z.array(Disk).max(4, 'there is room for four drives').default([]),
+		cdrom: Path.optional().meta({ description: 'medium in the CD-ROM drive, which is there without one too' }),
+		boot: Boot.prefault({}),
+		serials: z.array(Serial).max(4, 'there are four serial ports').default([]),
+		spice: Spice.nullable().default(null),
+		qmp: z.array(Qmp).default([]),
+		display: Display.prefault({}),
+		clock: z.enum(['real', 'virtual'], { error: 'expected real or virtual' }).default('real'),
+		firmware: z
+			.strictObject({ bios: Path.optional(), vgaBios: Path.optional() })
+			.prefault({})
+			.meta({ description: 'firmware images instead of the ones found' }),
+		trace: z.array(Trace).default([]),
+	})
+	.superRefine((config, ctx) => {
+		const most = maxMemory(config.display);
+		const at: PropertyKey[] = ['memory'];
+		if (config.memory < MIN_MEMORY)
+			refuse(ctx, `${formatSize(config.memory)} is too little`, `give at least ${formatSize(MIN_MEMORY)}`, at);
+		else if (config.memory > most)
+			refuse(
+				ctx,
+				`${formatSize(config.memory)} is more than a 32-bit machine can have here`,
+				`give at most ${formatSize(most)}, beside ${formatSize(videoMemorySize(config.display))} of video memory`,
+				at,
+			);
+		else if (config.memory % MiB !== 0) refuse(ctx, 'memory is counted in whole MiB', '', at);
+		if (config.initrd !== undefined && config.kernel === undefined)
+			refuse(ctx, 'an initrd needs a kernel', 'give a kernel too', ['initrd']);
+		if (config.append !== undefined && config.kernel === undefined)
+			refuse(ctx, 'a kernel command line needs a kernel', 'give a kernel too', ['append']);
+		if (config.disks.length === 4 && config.cdrom !== undefined)
+			refuse(ctx, 'four disks leave no room for a CD-ROM', 'give three disks', ['cdrom']);
+		if (config.serials.filter((serial) => serial.kind === 'stdio').length > 1)
+			refuse(ctx, 'only one serial port can be on stdio', 'use file:PATH or unix:PATH for the others', ['serials']);
+	});
+
+/** A complete description, defaults filled in. */
+export type MachineConfig = z.output<typeof MachineConfig>;
+/** What a caller writes. */
+export type MachineOptions = z.input<typeof MachineConfig>;
+export type DiskConfig = MachineConfig['disks'][number];
+export type SpiceConfig = NonNullable<MachineConfig['spice']>;
+export type DisplayConfig = MachineConfig['display'];
+
+/** Bytes of QXL's ram and vram BARs together. */
+export function videoMemorySize(display: Pick<DisplayConfig, 'ram' | 'vram'>): number {
+	return display.ram + display.vram;
+}
+
+/** The most guest RAM that goes with these video memories, bytes. */
+export function maxMemory(display: Pick<DisplayConfig, 'ram' | 'vram'>): number {
+	return Math.max(0, Math.floor((CORE_LIMIT - videoMemorySize(display)) / MiB) * MiB);
+}
+
+/** Checks options and fills in the defaults. Throws TsvmError 'config' (exit code 2) with one line. */
+export function parseConfig(options: MachineOptions): MachineConfig {
+	const result = MachineConfig.safeParse(options);
+	if (result.success) return result.data;
+	const [first, ...others] = result.error.issues;
+	const more = others.length > 0 ? ` (and ${others.length} more)` : '';
+	throw new TsvmError('config', describe(first) + more, hintOf(first), 2);
+}
+
+/** The schema that editors and other programs can check a description against. */
+export function configJsonSchema(): Record<string, unknown> {
+	return z.toJSONSchema(MachineConfig, { io: 'input' });
+}
+
+function describe(issue: z.core.$ZodIssue): string {
+	const where = issue.path.map((part, i) =>
+		typeof part === 'number' ? `[${part}]` : `${i > 0 ? '.' : ''}${String(part)}`,
+	);
+	const message = issue.message.charAt(0).toLowerCase() + issue.message.slice(1);
+	return where.length > 0 ? `${where.join('')}: ${message}` : message;
+}
+
+function hintOf(issue: z.core.$ZodIssue): string {
+	if (issue.code === 'custom' && typeof issue.params?.hint === 'string') return issue.params.hint;
+	return '';
+}
