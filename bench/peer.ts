@@ -1,0 +1,66 @@
+/** The peer beside which tsvm is measured: QEMU's TCG with libspice-server, the same board and devices. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(fileURLToPath(new URL('.', import.meta.url)), '..', '..');
+
+export interface Guest {
+	readonly kernel: string;
+	readonly initrd: string;
+	readonly append: string;
+	readonly memoryMiB: number;
+}
+
+/** Starts QEMU with its first serial line on stdout and SPICE on `port`. */
+export function startQemu(guest: Guest, port: number): ChildProcess {
+	const args = ['-accel', 'tcg', '-cpu', 'pentium3', '-m', String(guest.memoryMiB), '-nodefaults', '-no-user-config'];
+	args.push('-display', 'none', '-machine', 'pc,hpet=off', '-no-reboot');
+	args.push('-device', 'qxl-vga,ram_size_mb=64,vram_size_mb=32,vgamem_mb=16');
+	args.push('-spice', `port=${port},addr=127.0.0.1,disable-ticketing=on`, '-serial', 'stdio');
+	args.push('-kernel', guest.kernel, '-initrd', guest.initrd, '-append', guest.append);
+	return spawn('qemu-system-i386', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+}
+
+/** Starts tsvm as a user would, with its first serial line on stdout and SPICE on `port`. */
+export function startTsvm(guest: Guest, port: number): ChildProcess {
+	const args = [join(root, 'dist', 'src', 'cli', 'main.js'), 'run', '--memory', `${guest.memoryMiB}M`];
+	args.push('--spice', String(port), '--serial', 'stdio');
+	args.push('--kernel', guest.kernel, '--initrd', guest.initrd, '--append', guest.append);
+	return spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+}
+
+/** Seconds from now until `marker` stands in the child's stdout; rejects when it ends or `limit` seconds pass. */
+export function untilMarker(child: ChildProcess, marker: string, limit = 120): Promise<number> {
+	const start = performance.now();
+	let seen = '';
+	return new Promise((resolve, reject) => {
+		const timer = setTimeout(
+			() => reject(new Error(`no ${marker} within ${limit} s; last: ${seen.slice(-300)}`)),
+			limit * 1000,
+		);
+		child.stdout?.on('data', (data: Buffer) => {
+			seen = (seen + data.toString('latin1')).slice(-65536);
+			if (!seen.includes(marker)) return;
+			clearTimeout(timer);
+			resolve((performance.now() - start) / 1000);
+		});
+		child.on('exit', (code) => {
+			clearTimeout(timer);
+			reject(new Error(`ended with ${code} before ${marker}; last: ${seen.slice(-300)}`));
+		});
+	});
+}
+
+/** Ends a child and waits for it. */
+export async function end(child: ChildProcess): Promise<void> {
+	if (child.exitCode !== null || child.signalCode !== null) return;
+	const gone = new Promise((resolve) => child.once('exit', resolve));
+	child.kill('SIGKILL');
+	await gone;
+}
+
+export function quantile(values: readonly number[], q: number): number {
+	const sorted = [...values].sort((a, b) => a - b);
+	return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+}
