@@ -16,7 +16,7 @@ export type PciBarSpec =
 			readonly prefetch?: boolean;
 			readonly is64?: boolean;
 	  }
-	/** Memory at RAM speed. `handler`, if present, is the device's own view for pages that need to be seen. */
+	/** A window of `size` bytes at RAM speed on `memory`, from `offset` (0 if left out). */
 	| {
 			readonly kind: 'video';
 			readonly size: number;
@@ -43,14 +43,19 @@ export interface PciIdentity {
 	readonly bars?: { readonly [bar: number]: PciBarSpec };
 	/** Expansion ROM image; its size is rounded up to a power of two. */
 	readonly rom?: Uint8Array;
-	/** Further bytes of configuration space after reset, by offset. */
+	/** Further bytes of configuration space after reset, by byte offset; they win over everything above. */
 	readonly config?: { readonly [offset: number]: number };
-	/** Further writable bits by byte offset. */
+	/**
+	 * Writable bits by byte offset, in place of the usual ones. Bytes 0x40 and up are plain storage unless said
+	 * otherwise here or by `capabilityRanges`, as QEMU keeps them.
+	 */
 	readonly writable?: { readonly [offset: number]: number };
 	/** Further write-1-to-clear bits by byte offset. */
 	readonly w1c?: { readonly [offset: number]: number };
 	/** The status register's capability list starts here, if it has one. */
 	readonly capabilities?: number;
+	/** Where capabilities lie, as [offset, length]: read-only but for bits in `writable`. */
+	readonly capabilityRanges?: readonly (readonly [offset: number, length: number])[];
 }
 
 export const PCI_COMMAND = 0x04;
@@ -74,6 +79,7 @@ export interface PciBusPort {
 export class PciFunction {
 	readonly identity: PciIdentity;
 	readonly config = new Uint8Array(256);
+	readonly #config = new DataView(this.config.buffer);
 	/** Set by the bus. Device in bits 7..3, function in bits 2..0; -1 while unplugged. */
 	devfn = -1;
 	/** The INTx line; a no-op level is free. Honours the command register's disable bit. */
@@ -103,11 +109,13 @@ export class PciFunction {
 			c.setUint8(0x34, identity.capabilities);
 			c.setUint16(PCI_STATUS, 0x10, true);
 		}
-		// QEMU's common functions let the guest write I/O, memory, master, parity, SERR and INTx-disable.
-		w.setUint16(PCI_COMMAND, 0x0547, true);
+		// I/O, memory, master, SERR# and INTx-disable: what QEMU 7.2 lets a guest set in any conventional function.
+		w.setUint16(PCI_COMMAND, 0x0507, true);
 		w.setUint8(0x0c, 0xff);
 		w.setUint8(0x3c, 0xff);
 		this.#w1c[PCI_STATUS + 1] = 0xf9;
+		this.#writable.fill(0xff, 0x40);
+		for (const [at, length] of identity.capabilityRanges ?? []) this.#writable.fill(0, at, at + length);
 		for (const [index, bar] of Object.entries(identity.bars ?? {})) {
 			const at = 0x10 + Number(index) * 4;
 			c.setUint32(at, barFlags(bar), true);
@@ -138,22 +146,21 @@ export class PciFunction {
 		const spec = this.identity.bars?.[bar];
 		if (!spec) return PCI_UNMAPPED;
 		const at = 0x10 + bar * 4;
-		const view = new DataView(this.config.buffer);
-		const raw = view.getUint32(at, true);
+		const raw = this.#config.getUint32(at, true);
 		const enabled = this.config[PCI_COMMAND] & (spec.kind === 'io' ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY);
 		if (!enabled) return PCI_UNMAPPED;
 		if (spec.kind === 'io') {
 			const base = (raw & ~3) >>> 0;
 			return base === 0 || base + spec.size > 0x10000 ? PCI_UNMAPPED : base;
 		}
-		if (spec.is64 && view.getUint32(at + 4, true) !== 0) return PCI_UNMAPPED;
+		if (spec.is64 && this.#config.getUint32(at + 4, true) !== 0) return PCI_UNMAPPED;
 		const base = (raw & ~15) >>> 0;
 		return base === 0 || base + spec.size > 0xffffffff ? PCI_UNMAPPED : base;
 	}
 
 	/** Guest-visible base of the expansion ROM, or PCI_UNMAPPED. */
 	romAddress(): number {
-		const raw = new DataView(this.config.buffer).getUint32(PCI_ROM_ADDRESS, true);
+		const raw = this.#config.getUint32(PCI_ROM_ADDRESS, true);
 		if (this.romSize === 0 || !(raw & 1) || !(this.config[PCI_COMMAND] & PCI_COMMAND_MEMORY)) return PCI_UNMAPPED;
 		const base = (raw & ~0x7ff) >>> 0;
 		return base === 0 || base + this.romSize > 0xffffffff ? PCI_UNMAPPED : base;
