@@ -4,6 +4,7 @@ export * from './device.ts';
 export * from './drawable.ts';
 export * from './endpoints.ts';
 export * from './errors.ts';
+export * from './fwcfg.ts';
 export * from './pci.ts';
 export * from './registers.ts';
 export * from './state.ts';
