@@ -1,0 +1,3 @@
+/** The typed face of native/. */
+export * from './codecs.ts';
+export { buildNative, ensureNative, native } from './native.ts';

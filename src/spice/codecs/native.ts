@@ -1,0 +1,79 @@
+/** Finding, and if wished building, the native addon. Its source and contract: native/src/addon.cc. */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+/** native/src/addon.cc, enum Codec. */
+export const NativeCodec = { quic: 0, lz: 1, lz4: 2 } as const;
+export type NativeCodec = (typeof NativeCodec)[keyof typeof NativeCodec];
+
+type Arguments = [
+	codec: NativeCodec,
+	layout: number,
+	width: number,
+	height: number,
+	stride: number,
+	pixels: Uint8Array,
+];
+
+export interface NativeAddon {
+	encode(...image: Arguments): Uint8Array;
+	encodeAsync(...image: Arguments): Promise<Uint8Array>;
+	/** Whether LZ4 was compiled in. */
+	readonly lz4: boolean;
+}
+
+export type NativeState = { readonly addon: NativeAddon } | { readonly addon: undefined; readonly reason: string };
+
+let state: NativeState | undefined;
+
+/** The package's folder, from a source tree or from dist/. */
+function packageRoot(): string {
+	let dir = path.dirname(fileURLToPath(import.meta.url));
+	while (!existsSync(path.join(dir, 'native', 'binding.gyp'))) {
+		const up = path.dirname(dir);
+		if (up === dir) return '';
+		dir = up;
+	}
+	return dir;
+}
+
+function load(): NativeState {
+	if (process.env.TSVM_NATIVE === '0') return { addon: undefined, reason: 'switched off by TSVM_NATIVE=0' };
+	const root = packageRoot();
+	const file = path.join(root, 'native', 'build', 'Release', 'tsvm.node');
+	if (root === '' || !existsSync(file)) return { addon: undefined, reason: 'it has not been built' };
+	try {
+		return { addon: createRequire(import.meta.url)(file) as NativeAddon };
+	} catch (error) {
+		return { addon: undefined, reason: error instanceof Error ? error.message.split('\n')[0] : String(error) };
+	}
+}
+
+/** The addon, or why there is none; looked for once. */
+export function native(): NativeState {
+	state ??= load();
+	return state;
+}
+
+/**
+ * Compiles the addon with node-gyp (half a minute at most) and loads it. For hosts where npm did not run the install
+ * script. Returns why there is still none, or undefined when all is well.
+ */
+export async function buildNative(): Promise<string | undefined> {
+	const installer = path.join(packageRoot(), 'native', 'install.mjs');
+	if (!existsSync(installer)) return 'native/install.mjs is missing';
+	const { build } = (await import(pathToFileURL(installer).href)) as {
+		build(output?: 'inherit' | 'pipe'): { ok: true } | { ok: false; reason: string };
+	};
+	const result = build();
+	if (!result.ok) return result.reason;
+	state = load();
+	return state.addon === undefined ? state.reason : undefined;
+}
+
+/** Builds the addon unless it loads already; what buildNative returns. */
+export async function ensureNative(): Promise<string | undefined> {
+	return native().addon === undefined && process.env.TSVM_NATIVE !== '0' ? buildNative() : undefined;
+}
