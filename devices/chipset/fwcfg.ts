@@ -113,7 +113,7 @@ export class FwCfg implements Device {
 	restore(state: DeviceState): void {
 		checkVersion('fw_cfg', state, 1);
 		this.#select(Number(state.key) & 0xffff);
-		this.#offset = Number(state.offset) >>> 0;
+		this.#offset = Math.min(Number(state.offset) >>> 0, this.#item.length);
 		this.#dmaHigh = Number(state.dmaHigh) >>> 0;
 	}
 
