@@ -1,0 +1,96 @@
+/**
+ * Where input from clients, from QMP and from tests meets the devices that the guest reads it from. One keyboard, one
+ * relative mouse, any number of absolute pointers; the first absolute pointer that the guest uses takes positions.
+ */
+import type { InputEvents } from '../core/index.ts';
+
+export interface KeyboardInput {
+	scancodes(codes: Uint8Array): void;
+	/** 1 scroll lock, 2 num lock, 4 caps lock. */
+	readonly leds: number;
+	onLeds: ((leds: number) => void) | undefined;
+}
+export interface MouseInput {
+	motion(dx: number, dy: number, wheel: number, buttons: number): void;
+}
+export interface AbsolutePointer {
+	/** `x` in 0..width-1, `y` in 0..height-1. */
+	position(x: number, y: number, width: number, height: number, wheel: number, buttons: number): void;
+	/** The guest has switched the device on and reads it. */
+	readonly active: boolean;
+	onActive: ((active: boolean) => void) | undefined;
+}
+
+export class Inputs implements InputEvents {
+	#keyboard: KeyboardInput | undefined;
+	#mouse: MouseInput | undefined;
+	readonly #pointers: AbsolutePointer[] = [];
+	readonly #listeners = new Set<() => void>();
+
+	setKeyboard(keyboard: KeyboardInput): void {
+		this.#keyboard = keyboard;
+		keyboard.onLeds = () => this.#changed();
+	}
+
+	setMouse(mouse: MouseInput): void {
+		this.#mouse = mouse;
+	}
+
+	/** Adds an absolute pointer; returns the way to take it out. */
+	addPointer(pointer: AbsolutePointer): () => void {
+		this.#pointers.push(pointer);
+		pointer.onActive = () => this.#changed();
+		if (pointer.active) this.#changed();
+		return () => {
+			const at = this.#pointers.indexOf(pointer);
+			if (at < 0) return;
+			this.#pointers.splice(at, 1);
+			pointer.onActive = undefined;
+			this.#changed();
+		};
+	}
+
+	get absolute(): boolean {
+		return this.#active() !== undefined;
+	}
+
+	get leds(): number {
+		return this.#keyboard?.leds ?? 0;
+	}
+
+	scancodes(codes: Uint8Array): void {
+		this.#keyboard?.scancodes(codes);
+	}
+
+	motion(dx: number, dy: number, wheel: number, buttons: number): void {
+		this.#mouse?.motion(dx, dy, wheel, buttons);
+	}
+
+	position(x: number, y: number, width: number, height: number, wheel: number, buttons: number): void {
+		const pointer = this.#active();
+		if (!pointer) {
+			// A position means nothing to a mouse, but a click or the wheel does.
+			this.#mouse?.motion(0, 0, wheel, buttons);
+			return;
+		}
+		if (!(width > 0 && height > 0)) return;
+		pointer.position(clamp(x, width), clamp(y, height), width, height, wheel, buttons);
+	}
+
+	onChange(listener: () => void): () => void {
+		this.#listeners.add(listener);
+		return () => this.#listeners.delete(listener);
+	}
+
+	#active(): AbsolutePointer | undefined {
+		return this.#pointers.find((p) => p.active);
+	}
+
+	#changed(): void {
+		for (const listener of this.#listeners) listener();
+	}
+}
+
+function clamp(value: number, size: number): number {
+	return Math.max(0, Math.min(size - 1, Math.trunc(value)));
+}
