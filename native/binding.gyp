@@ -1,0 +1,31 @@
+{
+	# lz4_dir: folder with lz4.c, or empty. install.mjs gives it.
+	'variables': { 'lz4_dir%': '' },
+	'targets': [
+		{
+			'target_name': 'tsvm',
+			'sources': ['src/addon.cc', 'src/quic.cc', 'src/lz.cc', 'src/lz4_image.cc'],
+			'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
+			'defines': ['NAPI_VERSION=8', 'NAPI_CPP_EXCEPTIONS'],
+			'cflags!': ['-fno-exceptions', '-O2'],
+			'cflags_cc!': ['-fno-exceptions', '-std=gnu++17', '-std=gnu++20'],
+			'cflags': ['-O3', '-fvisibility=hidden', '-Wall', '-Wextra'],
+			'cflags_cc': ['-std=c++17'],
+			'xcode_settings': {
+				'GCC_ENABLE_CPP_EXCEPTIONS': 'YES',
+				'CLANG_CXX_LANGUAGE_STANDARD': 'c++17',
+				'GCC_OPTIMIZATION_LEVEL': '3'
+			},
+			'msvs_settings': {
+				'VCCLCompilerTool': { 'ExceptionHandling': 1, 'AdditionalOptions': ['/std:c++17'] }
+			},
+			'conditions': [
+				['lz4_dir!=""', {
+					'defines': ['TSVM_LZ4'],
+					'include_dirs': ['<(lz4_dir)'],
+					'sources': ['src/lz4_code.c']
+				}]
+			]
+		}
+	]
+}

@@ -1,0 +1,78 @@
+/**
+ * Builds the native addon: `node native/install.mjs`, or by npm's install script. Without a compiler tsvm runs all
+ * the same, only with bigger pictures, so a failure is one line; TSVM_REQUIRE_NATIVE=1 or CI=true make it an error.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const require = createRequire(import.meta.url);
+
+/** node-gyp's script: npm names its own in lifecycle scripts; else the one of the npm beside this Node. */
+function nodeGyp() {
+	const fromNpm = process.env.npm_config_node_gyp;
+	if (fromNpm && existsSync(fromNpm)) return fromNpm;
+	const roots = [path.join(path.dirname(process.execPath), '..', 'lib', 'node_modules')];
+	try {
+		roots.push(
+			execFileSync('npm', ['root', '--global'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim(),
+		);
+	} catch {
+		// No npm: the first root decides.
+	}
+	for (const root of roots) {
+		const script = path.join(root, 'npm', 'node_modules', 'node-gyp', 'bin', 'node-gyp.js');
+		if (existsSync(script)) return script;
+	}
+	return undefined;
+}
+
+/** The folder with lz4.c: the one that the npm package lz4 ships, or '' when that is not installed. */
+function lz4Dir() {
+	try {
+		const dir = path.join(path.dirname(require.resolve('lz4/package.json')), 'deps', 'lz4', 'lib');
+		return existsSync(path.join(dir, 'lz4.c')) ? dir : '';
+	} catch {
+		return '';
+	}
+}
+
+/** Where Node's own headers lie when the system installed them (Debian: /usr/include/node): no download then. */
+function headers() {
+	const prefix = path.dirname(path.dirname(process.execPath));
+	return existsSync(path.join(prefix, 'include', 'node', 'node_api.h')) ? [`--nodedir=${prefix}`] : [];
+}
+
+/**
+ * Compiles native/build/Release/tsvm.node. `output` is where the compiler's words go.
+ * @param {'inherit' | 'pipe'} output
+ * @returns {{ ok: true } | { ok: false, reason: string }}
+ */
+export function build(output = 'pipe') {
+	const script = nodeGyp();
+	if (script === undefined) return { ok: false, reason: 'node-gyp is not there; it comes with npm' };
+	const args = ['rebuild', '--directory', here, ...headers(), '--', `-Dlz4_dir=${lz4Dir()}`];
+	const done = spawnSync(process.execPath, [script, ...args], {
+		stdio: ['ignore', output, output],
+		encoding: 'utf8',
+		maxBuffer: 64 << 20,
+	});
+	if (done.status === 0) return { ok: true };
+	const words = `${done.stdout ?? ''}\n${done.stderr ?? ''}`.split('\n');
+	const reason =
+		words.find((line) => /error:|not found|\*\*\*|gyp ERR! stack/i.test(line))?.trim() ??
+		`node-gyp ended with ${done.status}`;
+	return { ok: false, reason };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+	const result = build();
+	if (!result.ok) {
+		const required = process.env.TSVM_REQUIRE_NATIVE === '1' || process.env.CI === 'true';
+		console.error(`tsvm: the native addon was not built (${result.reason}); install g++, make and python3`);
+		process.exitCode = required ? 1 : 0;
+	}
+}
