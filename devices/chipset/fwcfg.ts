@@ -211,7 +211,5 @@ function directory(files: ReadonlyMap<string, Uint8Array>): Uint8Array {
 }
 
 function swap32(value: number): number {
-	return (
-		(((value & 0xff) << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | ((value >>> 24) & 0xff)) >>> 0
-	);
+	return (((value & 0xff) << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | ((value >>> 24) & 0xff)) >>> 0;
 }
