@@ -26,7 +26,11 @@ export interface ChannelBehaviour {
 	/** Largest message body that the client may send, bytes; 64 KiB if absent. */
 	readonly maxMessage?: number;
 }
-export type ChannelFactory = (link: ChannelLink) => ChannelBehaviour;
+/** Makes the behaviour of one channel; `caps` are the server's capabilities for it, none if absent. */
+export interface ChannelFactory {
+	(link: ChannelLink): ChannelBehaviour;
+	readonly caps?: CapSet;
+}
 
 /** How the other end is reached, in the words of QEMU's SpiceBasicInfo. */
 export interface Address {

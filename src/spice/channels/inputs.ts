@@ -1,0 +1,180 @@
+/**
+ * Inputs channel: keys, pointer and wheel to whatever devices take them, keyboard LEDs both ways. SPICE protocol,
+ * "Inputs Channel".
+ */
+import type { InputEvents } from '../../core/index.ts';
+import { CapSet } from '../caps.ts';
+import type { ChannelBehaviour, ChannelFactory, ChannelLink } from '../channel.ts';
+import type { MouseModes } from '../mouse.ts';
+import { InputsCap, MouseMode } from '../protocol/constants.ts';
+import { inputs, MOTION_ACK_BUNCH, WheelButton } from '../protocol/inputs.ts';
+import { receiver, type Sender, sender } from '../protocol/kit.ts';
+import { HeldKeys } from './held-keys.ts';
+
+export interface InputsChannelHost {
+	readonly inputs: InputEvents;
+	readonly mouse: MouseModes;
+	/** Size of the primary surface; undefined while there is none. */
+	primary(): { readonly width: number; readonly height: number } | undefined;
+	/** Told once a channel starts over a connection that is not encrypted. */
+	insecure(link: ChannelLink): void;
+}
+
+/** Lock keys: LED bit and set-1 scan code. */
+const LOCKS = [
+	{ led: 1, code: 0x46 },
+	{ led: 2, code: 0x45 },
+	{ led: 4, code: 0x3a },
+] as const;
+/** LEFT, MIDDLE, RIGHT, SIDE and EXTRA of SpiceMouseButtonMask; the wheel's two bits are clicks, not states. */
+const BUTTONS = 1 | 2 | 4 | 32 | 64;
+/** How long a guest may take to light a LED after its key; libspice-server waits as long. */
+const LED_PATIENCE_MS = 2000;
+/** A message holds a few keys at most. */
+const MAX_MESSAGE = 4096;
+
+export function createInputsChannel(host: InputsChannelHost): ChannelFactory {
+	return Object.assign((link: ChannelLink) => new InputsChannel(link, host), {
+		caps: CapSet.of(InputsCap.keyScancode),
+	});
+}
+
+class InputsChannel implements ChannelBehaviour {
+	readonly maxMessage = MAX_MESSAGE;
+	readonly receive: (type: number, body: Uint8Array) => void;
+	readonly #link: ChannelLink;
+	readonly #host: InputsChannelHost;
+	readonly #send: Sender<typeof inputs.server>;
+	readonly #held = new HeldKeys();
+	#stop: (() => void) | undefined;
+	#motions = 0;
+	#buttons = 0;
+	#x = 0;
+	#y = 0;
+	/** LEDs that the client was last told. */
+	#told = 0;
+	/** LEDs that the guest will show once it has seen the lock keys sent so far; settled when the timer is gone. */
+	#expected = 0;
+	#settle: NodeJS.Timeout | undefined;
+
+	constructor(link: ChannelLink, host: InputsChannelHost) {
+		this.#link = link;
+		this.#host = host;
+		this.#send = sender(link, inputs.server);
+		this.receive = receiver(inputs.client, {
+			keyDown: ({ code }) => this.#scancodes(unpack(code)),
+			keyUp: ({ code }) => this.#scancodes(unpack(code)),
+			keyScancode: ({ codes }) => this.#scancodes(codes.slice()),
+			keyModifiers: ({ modifiers }) => this.#setLeds(modifiers),
+			mouseMotion: ({ dx, dy, buttonsState }) => this.#motion(dx, dy, buttonsState),
+			mousePosition: ({ x, y, buttonsState }) => this.#position(x, y, buttonsState),
+			mousePress: ({ button, buttonsState }) => this.#press(button, buttonsState),
+			mouseRelease: ({ buttonsState }) => this.#button(0, buttonsState),
+		});
+	}
+
+	start(): void {
+		const { inputs: events } = this.#host;
+		this.#told = events.leds;
+		this.#send.init({ modifiers: this.#told });
+		this.#stop = events.onChange(() => this.#ledsChanged());
+		if (!this.#link.secure) this.#host.insecure(this.#link);
+	}
+
+	/** A client that goes must not leave keys or buttons down in the guest. */
+	closed(): void {
+		this.#stop?.();
+		clearTimeout(this.#settle);
+		const releases = this.#held.releaseAll();
+		if (releases.length > 0) this.#host.inputs.scancodes(releases);
+		if (this.#buttons !== 0) this.#button(0, 0);
+	}
+
+	#scancodes(codes: Uint8Array): void {
+		if (codes.length === 0) return;
+		this.#held.follow(codes);
+		this.#host.inputs.scancodes(codes);
+		const { leds } = this.#host.inputs;
+		for (const { led, code } of LOCKS) {
+			if (codes.includes(code)) this.#expect((this.#settle === undefined ? leds : this.#expected) ^ led);
+		}
+	}
+
+	/** The client's locks differ from the guest's: press the keys that make them equal. */
+	#setLeds(wanted: number): void {
+		const leds = this.#settle === undefined ? this.#host.inputs.leds : this.#expected;
+		for (const { led, code } of LOCKS) {
+			if (((wanted ^ leds) & led) !== 0) this.#scancodes(Uint8Array.of(code, code | 0x80));
+		}
+	}
+
+	#expect(leds: number): void {
+		this.#expected = leds;
+		clearTimeout(this.#settle);
+		this.#settle = setTimeout(() => {
+			this.#settle = undefined;
+			// A guest that ignored the key has other LEDs than the client believes: say so.
+			this.#tellLeds();
+		}, LED_PATIENCE_MS);
+		this.#settle.unref();
+	}
+
+	#ledsChanged(): void {
+		const { leds } = this.#host.inputs;
+		if (leds === this.#expected) {
+			clearTimeout(this.#settle);
+			this.#settle = undefined;
+		}
+		if (leds !== this.#told) this.#tellLeds();
+	}
+
+	#tellLeds(): void {
+		this.#told = this.#host.inputs.leds;
+		this.#send.keyModifiers({ modifiers: this.#told });
+	}
+
+	#motion(dx: number, dy: number, state: number): void {
+		this.#acknowledge();
+		if (this.#host.mouse.current !== MouseMode.server) return;
+		this.#buttons = state & BUTTONS;
+		this.#host.inputs.motion(dx, dy, 0, this.#buttons);
+	}
+
+	#position(x: number, y: number, state: number): void {
+		this.#acknowledge();
+		this.#x = x;
+		this.#y = y;
+		if (this.#host.mouse.current === MouseMode.client) this.#button(0, state);
+	}
+
+	#press(button: number, state: number): void {
+		const wheel = button === WheelButton.up ? -1 : button === WheelButton.down ? 1 : 0;
+		this.#button(wheel, state);
+	}
+
+	/** New button state or a click of the wheel, where the pointer is. */
+	#button(wheel: number, state: number): void {
+		const { inputs: events, mouse } = this.#host;
+		this.#buttons = state & BUTTONS;
+		if (mouse.current === MouseMode.server) {
+			events.motion(0, 0, wheel, this.#buttons);
+			return;
+		}
+		const primary = this.#host.primary();
+		if (primary === undefined || primary.width === 0 || primary.height === 0) return;
+		const x = Math.min(this.#x, primary.width - 1);
+		const y = Math.min(this.#y, primary.height - 1);
+		events.position(x, y, primary.width, primary.height, wheel, this.#buttons);
+	}
+
+	#acknowledge(): void {
+		if (++this.#motions % MOTION_ACK_BUNCH === 0) this.#send.mouseMotionAck();
+	}
+}
+
+/** key_down and key_up carry their bytes in a word, the first one lowest, and end at a zero. */
+function unpack(code: number): Uint8Array {
+	const bytes: number[] = [];
+	for (let rest = code; (rest & 0xff) !== 0; rest >>>= 8) bytes.push(rest & 0xff);
+	return Uint8Array.from(bytes);
+}
