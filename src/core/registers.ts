@@ -150,7 +150,7 @@ function laneMask(bytes: number): number {
 }
 
 /** A register block's values: each register is a property of its own name, unsigned. */
-export type RegisterFile<T extends RegisterTable> = RegisterFileBase<T> & { [K in keyof T]: number };
+export type RegisterFile<T extends RegisterTable> = RegisterFileBase<T> & { -readonly [K in keyof T]: number };
 export const RegisterFile = RegisterFileBase as new <T extends RegisterTable>(
 	table: T,
 	hooks?: RegisterHooks<T>,
