@@ -110,7 +110,7 @@ export class PitChannel {
 			triggered: this.#triggered,
 			held: this.#held,
 			next: this.#next,
-			nextAt: this.#nextAt,
+			nextAt: Number.isFinite(this.#nextAt) ? this.#nextAt : -1,
 			nextStart: this.#nextStart,
 			lowByte: this.#lowByte,
 			readHigh: this.#readHigh,
@@ -131,7 +131,7 @@ export class PitChannel {
 		this.#triggered = s.triggered;
 		this.#held = s.held;
 		this.#next = s.next;
-		this.#nextAt = s.nextAt;
+		this.#nextAt = s.nextAt < 0 ? Number.POSITIVE_INFINITY : s.nextAt;
 		this.#nextStart = s.nextStart;
 		this.#lowByte = s.lowByte;
 		this.#readHigh = s.readHigh;
