@@ -1,0 +1,1 @@
+export { Vga, type VgaParts } from './vga.ts';
