@@ -1,0 +1,504 @@
+/**
+ * The v86 core as a CpuBackend: wires memory, ports, MMIO, interrupts, timers and translation to the module's
+ * callbacks, and decides what may happen where.
+ *
+ * A slice has three kinds of places. Between two calls of main_loop everything is allowed. In run_hardware_timers, which
+ * the core calls after every 100 000 instructions or so and at each HLT, interrupts and guest memory may be touched.
+ * Inside a port or memory callback the guest is in the middle of an instruction: interrupt lines and deferred work wait
+ * there, and the core is made to come to its next safe place early.
+ */
+import {
+	checkVersion,
+	type DeviceState,
+	guestError,
+	type Irq,
+	type StateValue,
+	type VideoMemory,
+} from '../../core/index.ts';
+import type { CpuBackend, CpuFailure, CpuOptions, CpuRegisters } from '../backend.ts';
+import { IrqLines } from './irq.ts';
+import { Jit } from './jit.ts';
+import { ACPI_ENABLED, FLAGS, IN_HLT, INSTRUCTION_COUNTER, STATE_END, STATE_START } from './layout.ts';
+import { GuestRam, LinearMemory } from './memory.ts';
+import { Mmio } from './mmio.ts';
+import { Ports } from './ports.ts';
+import { HostRandom, type RandomSource, SeededRandom } from './random.ts';
+import { readRegisters, writeFlat } from './registers.ts';
+import { proveRedirect } from './selftest.ts';
+import {
+	bytesOf,
+	Controllers,
+	numberOf,
+	restoreCpu,
+	restorePages,
+	type Saved,
+	saveCpu,
+	savedMemorySize,
+	savePages,
+} from './state.ts';
+import { MachineTimers, RealTime, type TimeSource, VirtualTime } from './time.ts';
+import { VideoWindows } from './video.ts';
+import { type LoadedCore, loadCore } from './wasm.ts';
+
+const STATE_VERSION = 1;
+/** The longest sleep, ms; also what the core answers for "no timer of mine is armed". */
+const LONGEST_SLEEP = 100;
+const FLAG_INTERRUPT = 0x200;
+/** More than the instructions of one round of the core's inner loop (v86 cpu.rs, LOOP_COUNTER). */
+const ROUND = 200_000;
+/** Log lines for exceptions that one device lets out. */
+const MOST_FAULTS = 8;
+/** Longest text kept of what the core says on a panic. */
+const LONGEST_MESSAGE = 300;
+
+export class V86Backend implements CpuBackend {
+	readonly dma: GuestRam;
+	readonly ports: Ports;
+	readonly mmio: Mmio;
+	readonly clock: MachineTimers;
+	onWake: (() => void) | undefined;
+	onFailure: ((failure: CpuFailure) => void) | undefined;
+
+	readonly #core: LoadedCore;
+	readonly #memory: LinearMemory;
+	readonly #time: TimeSource;
+	readonly #random: RandomSource;
+	readonly #irqs: IrqLines;
+	readonly #jit: Jit;
+	readonly #video: VideoWindows;
+	readonly #videoMemory: number;
+	readonly #controllers: Controllers;
+	readonly #faults = new Map<string, number>();
+	#notice: string | undefined;
+	#deferred: (() => void)[] = [];
+	/** The guest is inside a port or memory access. */
+	#busy = false;
+	#inSlice = false;
+	#flushWanted = false;
+	#paused = false;
+	#failure: CpuFailure | undefined;
+	/** An exception that the core must not see, to be raised after main_loop. */
+	#broken: unknown;
+	#message = '';
+	/** Machine time until which the last slice said it may sleep, ns. */
+	#sleepUntil = 0;
+	/** When the local APIC's timer is due, ms of machine time; Infinity while it is off. */
+	#apicNext = Number.POSITIVE_INFINITY;
+	/** Instructions up to the counter value #counted; #pushed of the counter's steps since then were ours. */
+	#instructions = 0;
+	#counted = 0;
+	#pushed = 0;
+
+	static async create(options: CpuOptions): Promise<V86Backend> {
+		let b: V86Backend | undefined;
+		// Callbacks come only from calls made by a constructed backend.
+		const self = () => b as V86Backend;
+		const core = await loadCore({
+			microtick: () => self().#time.now(),
+			run_hardware_timers: (_acpi, now) => self().#atTimers(now),
+			cpu_event_halt: () => {},
+			stop_idling: () => self().#wake(),
+			io_port_read8: (port) => self().#portRead8(port),
+			io_port_read16: (port) => self().#portRead16(port),
+			io_port_read32: (port) => self().#portRead32(port),
+			io_port_write8: (port, value) => self().#portWrite8(port, value),
+			io_port_write16: (port, value) => self().#portWrite16(port, value),
+			io_port_write32: (port, value) => self().#portWrite32(port, value),
+			mmap_read8: (address) => self().#memoryRead8(address >>> 0),
+			mmap_read32: (address) => self().#memoryRead32(address >>> 0),
+			mmap_write8: (address, value) => self().#memoryWrite8(address >>> 0, value),
+			mmap_write16: (address, value) => self().#memoryWrite16(address >>> 0, value),
+			mmap_write32: (address, value) => self().#memoryWrite32(address >>> 0, value),
+			mmap_write64: (address, low, high) => self().#memoryWrite64(address >>> 0, low, high),
+			mmap_write128: (address, d0, d1, d2, d3) => self().#memoryWrite128(address >>> 0, d0, d1, d2, d3),
+			codegen_finalize: (index, physical, flags, at, length) => self().#jit.emitted(index, physical, flags, at, length),
+			jit_clear_func: (index) => self().#jit.cleared(index),
+			get_rand_int: () => self().#random.next(),
+			console_log_from_wasm: (at, length) => self().#said(at >>> 0, length >>> 0),
+		});
+		b = new V86Backend(core, options);
+		b.#start(options);
+		return b;
+	}
+
+	private constructor(core: LoadedCore, options: CpuOptions) {
+		const { exports } = core;
+		exports.rust_init();
+		this.#core = core;
+		this.#memory = new LinearMemory(exports, options.memory, options.videoMemory);
+		this.#time = options.time === 'real' ? new RealTime() : new VirtualTime(() => this.instructions);
+		this.#random = options.time === 'real' ? new HostRandom() : new SeededRandom();
+		this.#jit = new Jit(core, this.#memory);
+		this.dma = new GuestRam(this.#memory, exports);
+		this.#videoMemory = options.videoMemory;
+		this.#video = new VideoWindows(this.#memory, exports, options.videoMemory, () => this.#flushTlb());
+		const faults = { caught: (name: string, error: unknown) => this.#caught(name, error) };
+		this.ports = new Ports(faults);
+		this.mmio = new Mmio(this.#video, faults);
+		this.#irqs = new IrqLines(
+			exports,
+			() => this.#busy,
+			() => this.#hurry(),
+		);
+		this.clock = new MachineTimers(this.#time, (deadline) => {
+			if (deadline < this.#sleepUntil) this.#wake();
+		});
+		this.#controllers = new Controllers(this.#memory, exports);
+	}
+
+	#start(options: CpuOptions): void {
+		const { exports } = this.#core;
+		exports.set_jit_config(1, 1);
+		this.#memory.u8[ACPI_ENABLED] = 1;
+		exports.reset_cpu();
+		if (options.fastVideo && options.videoMemory > 0) {
+			this.#inSlice = true;
+			this.#notice = proveRedirect(this.#memory, exports, this.mmio, this.#video, options.memory);
+			this.#inSlice = false;
+			this.#video.fast = this.#notice === undefined;
+			exports.reset_cpu();
+			this.#controllers.reset();
+		}
+		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
+		this.#instructions = 0;
+		this.#time.set(0, this.#time.wall());
+	}
+
+	get fastVideo(): boolean {
+		return this.#video.fast;
+	}
+
+	/** Why video memory is slow although it was asked to be fast: one line for the log. */
+	get notice(): string | undefined {
+		return this.#notice === undefined ? undefined : `video memory is slow on this host: ${this.#notice}`;
+	}
+
+	/** What translation has cost so far. */
+	get jit(): Jit['statistics'] {
+		return this.#jit.statistics;
+	}
+
+	allocateVideo(size: number): VideoMemory {
+		return this.#video.allocate(size);
+	}
+
+	irq(line: number): Irq {
+		const found = this.#irqs.lines[line];
+		if (found === undefined) throw new RangeError(`interrupt line ${line} does not exist`);
+		return found;
+	}
+
+	defer(work: () => void): void {
+		this.#deferred.push(work);
+		if (this.#busy) this.#hurry();
+		else this.#wake();
+	}
+
+	runSlice(): number {
+		if (this.#paused || this.#failure !== undefined) return LONGEST_SLEEP;
+		const { exports } = this.#core;
+		this.#inSlice = true;
+		this.#settle();
+		try {
+			if (this.#dead()) this.#runTimers(this.#time.now());
+			else exports.main_loop();
+			if (this.#broken !== undefined) throw this.#broken;
+		} catch (error) {
+			this.#fail(error);
+		}
+		this.#settle();
+		this.#inSlice = false;
+		return this.#failure === undefined ? this.#sleep() : LONGEST_SLEEP;
+	}
+
+	/** HLT with interrupts off: only a reset helps, but devices live on. */
+	#dead(): boolean {
+		return this.#memory.u8[IN_HLT] !== 0 && (this.#memory.u32[FLAGS / 4] & FLAG_INTERRUPT) === 0;
+	}
+
+	/** How long the machine may sleep now, ms. */
+	#sleep(): number {
+		this.#sleepUntil = 0;
+		if (this.#memory.u8[IN_HLT] === 0 || this.#deferred.length > 0 || this.#jit.waiting || this.#paused) return 0;
+		const next = Math.min(this.clock.next / 1e6, this.#dead() ? Number.POSITIVE_INFINITY : this.#apicNext);
+		if (next !== Number.POSITIVE_INFINITY && this.#time.skip(next)) return 0;
+		const ms = Math.min(next - this.#time.now(), LONGEST_SLEEP);
+		if (ms <= 0) return 0;
+		this.#sleepUntil = (this.#time.now() + ms) * 1e6;
+		return ms;
+	}
+
+	#wake(): void {
+		if (!this.#inSlice) this.onWake?.();
+	}
+
+	/** Everything that had to wait for a safe place. */
+	#settle(): void {
+		this.dma.settle();
+		if (this.#flushWanted) {
+			this.#flushWanted = false;
+			this.#core.exports.full_clear_tlb();
+		}
+		this.#irqs.settle();
+		this.#compile();
+		this.#runDeferred();
+		this.#irqs.settle();
+	}
+
+	#compile(): void {
+		try {
+			this.#jit.compile();
+		} catch (error) {
+			this.#broken ??= error;
+		}
+	}
+
+	#runDeferred(): void {
+		if (this.#deferred.length === 0) return;
+		const works = this.#deferred;
+		this.#deferred = [];
+		for (const work of works) {
+			try {
+				work();
+			} catch (error) {
+				this.#caught('deferred work', error);
+			}
+		}
+	}
+
+	#runTimers(now: number): void {
+		try {
+			this.clock.run(now * 1e6);
+		} catch (error) {
+			this.#caught('timer', error);
+		}
+	}
+
+	/** The core's run_hardware_timers: between two instructions. `now` is machine time, ms. */
+	#atTimers(now: number): number {
+		this.#runTimers(now);
+		if (this.#memory.u8[IN_HLT] === 0) {
+			this.#settle();
+		} else {
+			// Inside the HLT instruction: main_loop is about to return or go on, and the rest can wait for that.
+			this.dma.settle();
+			this.#irqs.settle();
+		}
+		const apic = this.#core.exports.apic_timer(now);
+		this.#apicNext = apic === LONGEST_SLEEP ? Number.POSITIVE_INFINITY : now + apic;
+		return Math.max(0, Math.min(apic, this.clock.next / 1e6 - now, LONGEST_SLEEP));
+	}
+
+	/** Ends the core's present round after this instruction, or after the translated code that it is part of. */
+	#hurry(): void {
+		if (this.#pushed !== 0) return;
+		this.#pushed = ROUND;
+		this.#memory.u32[INSTRUCTION_COUNTER / 4] += ROUND;
+	}
+
+	#flushTlb(): void {
+		if (this.#busy) {
+			this.#flushWanted = true;
+			this.#hurry();
+		} else {
+			this.#core.exports.full_clear_tlb();
+		}
+	}
+
+	#portRead8(port: number): number {
+		this.#busy = true;
+		const value = this.ports.read8(port);
+		this.#busy = false;
+		return value;
+	}
+	#portRead16(port: number): number {
+		this.#busy = true;
+		const value = this.ports.read16(port);
+		this.#busy = false;
+		return value;
+	}
+	#portRead32(port: number): number {
+		this.#busy = true;
+		const value = this.ports.read32(port);
+		this.#busy = false;
+		return value;
+	}
+	#portWrite8(port: number, value: number): void {
+		this.#busy = true;
+		this.ports.write8(port, value);
+		this.#busy = false;
+	}
+	#portWrite16(port: number, value: number): void {
+		this.#busy = true;
+		this.ports.write16(port, value);
+		this.#busy = false;
+	}
+	#portWrite32(port: number, value: number): void {
+		this.#busy = true;
+		this.ports.write32(port, value);
+		this.#busy = false;
+	}
+	#memoryRead8(address: number): number {
+		this.#busy = this.dma.locked = true;
+		const value = this.mmio.read8(address);
+		this.#busy = this.dma.locked = false;
+		return value;
+	}
+	#memoryRead32(address: number): number {
+		this.#busy = this.dma.locked = true;
+		const value = this.mmio.read32(address);
+		this.#busy = this.dma.locked = false;
+		return value;
+	}
+	#memoryWrite8(address: number, value: number): void {
+		this.#busy = true;
+		this.mmio.write8(address, value);
+		this.#busy = false;
+	}
+	#memoryWrite16(address: number, value: number): void {
+		this.#busy = true;
+		this.mmio.write16(address, value);
+		this.#busy = false;
+	}
+	#memoryWrite32(address: number, value: number): void {
+		this.#busy = true;
+		this.mmio.write32(address, value);
+		this.#busy = false;
+	}
+	#memoryWrite64(address: number, low: number, high: number): void {
+		this.#busy = true;
+		this.mmio.write64(address, low, high);
+		this.#busy = false;
+	}
+	#memoryWrite128(address: number, d0: number, d1: number, d2: number, d3: number): void {
+		this.#busy = true;
+		this.mmio.write128(address, d0, d1, d2, d3);
+		this.#busy = false;
+	}
+
+	#caught(name: string, error: unknown): void {
+		const count = (this.#faults.get(name) ?? 0) + 1;
+		this.#faults.set(name, count);
+		if (count > MOST_FAULTS) return;
+		const more = count === MOST_FAULTS ? ' (not said again)' : '';
+		guestError(name, `${error instanceof Error ? error.message : String(error)}${more}`);
+	}
+
+	/** Text from the core: the reason of a panic, just before it. */
+	#said(at: number, length: number): void {
+		const end = Math.min(at + Math.min(length, LONGEST_MESSAGE), this.#memory.u8.length);
+		this.#message = Buffer.from(this.#memory.u8.subarray(at, end)).toString('latin1').replaceAll(/\s+/g, ' ');
+	}
+
+	#fail(error: unknown): void {
+		const said = this.#message;
+		this.#message = '';
+		this.#broken = undefined;
+		this.#busy = false;
+		this.dma.locked = false;
+		// The core gives up where an exception has no handler; a real CPU would shut down there.
+		const reason = said.includes('#GP handler')
+			? 'triple fault'
+			: `the CPU core stopped: ${said || (error instanceof Error ? error.message : String(error))}`;
+		this.#failure = { reason, registers: this.registers() };
+		this.onFailure?.(this.#failure);
+	}
+
+	pause(): void {
+		this.#paused = true;
+		this.#time.pause();
+	}
+
+	resume(): void {
+		this.#paused = false;
+		this.#time.resume();
+	}
+
+	get instructions(): number {
+		const now = this.#memory.u32[INSTRUCTION_COUNTER / 4];
+		this.#instructions += ((now - this.#counted) >>> 0) - this.#pushed;
+		this.#counted = now;
+		this.#pushed = 0;
+		return this.#instructions;
+	}
+
+	registers(): CpuRegisters {
+		return readRegisters(this.#memory, this.#core.exports);
+	}
+
+	startFlat(eip: number, general: Partial<CpuRegisters['general']> = {}): void {
+		writeFlat(this.#memory, this.#core.exports, eip, general);
+	}
+
+	/** CPU and interrupt controllers as after power-on; RAM keeps its content. A core that had stopped runs again. */
+	reset(): void {
+		const { exports } = this.#core;
+		const before = this.instructions;
+		try {
+			exports.reset_cpu();
+			this.#failure = undefined;
+		} catch (error) {
+			this.#fail(error);
+			return;
+		}
+		this.#instructions = before;
+		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
+		this.#controllers.reset();
+		this.#irqs.forget();
+		this.#memory.u8[ACPI_ENABLED] = 1;
+		this.#wake();
+	}
+
+	save(): DeviceState {
+		const { exports } = this.#core;
+		const instructions = this.instructions;
+		return {
+			version: STATE_VERSION,
+			cpu: saveCpu(this.#memory, exports),
+			controllers: this.#controllers.save(),
+			irqs: this.#irqs.levels,
+			ms: this.#time.now(),
+			wall: this.#time.wall(),
+			instructions,
+			random: this.#random.save(),
+			memory: savePages(this.#memory, exports, this.dma.size + this.#videoMemory),
+		};
+	}
+
+	/** Takes the place of what runs. Throws, with the machine unchanged, when the state does not fit this machine. */
+	restore(state: DeviceState): void {
+		checkVersion('cpu', state, STATE_VERSION);
+		const size = this.dma.size + this.#videoMemory;
+		const cpu = bytesOf(state, 'cpu', STATE_END - STATE_START);
+		const memory = part(state.memory);
+		if (savedMemorySize(cpu) !== size) throw new Error('cpu: saved state is of a machine with another memory size');
+		const [irqs, ms, wall, instructions, random] = ['irqs', 'ms', 'wall', 'instructions', 'random'].map((name) =>
+			numberOf(state, name),
+		);
+		this.#controllers.restore(part(state.controllers));
+		restorePages(this.#memory, memory, size);
+		restoreCpu(this.#memory, this.#core.exports, cpu);
+		this.#irqs.adopt(irqs & 0xffff);
+		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
+		this.#pushed = 0;
+		this.#instructions = instructions;
+		this.#time.set(ms, wall);
+		this.#random.restore(random);
+		this.#video.markAllDirty();
+		this.#failure = undefined;
+		this.#wake();
+	}
+
+	dispose(): void {
+		this.#paused = true;
+		this.#deferred = [];
+		this.onWake = undefined;
+		this.onFailure = undefined;
+	}
+}
+
+function part(value: StateValue | undefined): Saved {
+	if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Uint8Array)
+		throw new Error('cpu: saved state is incomplete');
+	return value;
+}
