@@ -27,6 +27,6 @@ export interface AgentPort {
 	detach(): void;
 	/** The client's bytes, at most MAX_AGENT_DATA, valid during the call. */
 	receive(data: Uint8Array): void;
-	/** The client can take `count` more messages. */
+	/** The client can take `count` more messages; the first call after it learnt of the agent starts the talk. */
 	grant(count: number): void;
 }

@@ -162,6 +162,11 @@ export class ChannelLink {
 		return this.#closed;
 	}
 
+	/** Undefined until the channel has begun. */
+	get behaviour(): ChannelBehaviour | undefined {
+		return this.#behaviour;
+	}
+
 	/** True while a message given to send() would go out soon: ack window open and socket not backed up. */
 	get writable(): boolean {
 		return !this.#closed && this.#held.length === 0 && this.#windowOpen && !this.#output.full;

@@ -7,8 +7,14 @@ export class HeldKeys {
 	#prefix = 0;
 	#skip = 0;
 
-	follow(codes: Uint8Array): void {
-		for (const code of codes) this.#step(code);
+	/** Takes the next bytes; returns the keys that went down by them, without those that merely repeat. */
+	follow(codes: Uint8Array): number[] {
+		const pressed: number[] = [];
+		for (const code of codes) {
+			const key = this.#step(code);
+			if (key !== undefined) pressed.push(key);
+		}
+		return pressed;
 	}
 
 	/** Scan codes that let go of every key, in the order in which they were pressed. */
@@ -24,23 +30,28 @@ export class HeldKeys {
 		return Uint8Array.from(out);
 	}
 
-	#step(code: number): void {
+	#step(code: number): number | undefined {
 		if (this.#skip > 0) {
 			this.#skip--;
-			return;
+			return undefined;
 		}
 		if (code === 0xe1) {
 			// Pause: E1 1D 45 and E1 9D C5, with no release of its own.
 			this.#skip = 2;
-			return;
+			return undefined;
 		}
 		if (code === 0xe0) {
 			this.#prefix = 0xe000;
-			return;
+			return undefined;
 		}
 		const key = this.#prefix | (code & 0x7f);
 		this.#prefix = 0;
-		if ((code & 0x80) !== 0) this.#down.delete(key);
-		else this.#down.add(key);
+		if ((code & 0x80) !== 0) {
+			this.#down.delete(key);
+			return undefined;
+		}
+		const repeats = this.#down.has(key);
+		this.#down.add(key);
+		return repeats ? undefined : key;
 	}
 }

@@ -92,11 +92,11 @@ class InputsChannel implements ChannelBehaviour {
 
 	#scancodes(codes: Uint8Array): void {
 		if (codes.length === 0) return;
-		this.#held.follow(codes);
-		this.#host.inputs.scancodes(codes);
+		const pressed = this.#held.follow(codes);
 		const { leds } = this.#host.inputs;
+		this.#host.inputs.scancodes(codes);
 		for (const { led, code } of LOCKS) {
-			if (codes.includes(code)) this.#expect((this.#settle === undefined ? leds : this.#expected) ^ led);
+			if (pressed.includes(code)) this.#expect((this.#settle === undefined ? leds : this.#expected) ^ led);
 		}
 	}
 

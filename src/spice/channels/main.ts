@@ -51,7 +51,8 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 	readonly #host: MainChannelHost;
 	readonly #send: Sender<typeof main.server>;
 	#stop: (() => void) | undefined;
-	#attached = false;
+	/** The client knows that the agent is there and has begun to talk to it. */
+	#agentStarted = false;
 	/** Agent messages that the client may still send, and that it is willing to get. */
 	#clientTokens = CLIENT_TOKENS;
 	#netTests = 0;
@@ -90,12 +91,13 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 		this.#stop = mouse.onChange(() =>
 			this.#send.mouseMode({ supportedModes: mouse.supported, currentMode: mouse.current }),
 		);
+		agent?.attach(this);
 		this.#netTest();
 	}
 
 	closed(): void {
 		this.#stop?.();
-		if (this.#attached) this.#host.agent?.detach();
+		this.#host.agent?.detach();
 	}
 
 	/** A line for the person in front of the client. */
@@ -118,6 +120,7 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 	}
 
 	agentDisconnected(): void {
+		this.#agentStarted = false;
 		this.#send.agentDisconnected({ errorCode: 0 });
 	}
 
@@ -136,19 +139,15 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 	}
 
 	#agentStart(numTokens: number): void {
-		const { agent } = this.#host;
-		if (agent === undefined) return;
-		if (this.#attached) agent.detach();
-		this.#attached = true;
+		this.#agentStarted = true;
 		this.#clientTokens = CLIENT_TOKENS;
-		agent.attach(this);
-		agent.grant(Math.min(numTokens, MAX_TOKENS));
+		this.#host.agent?.grant(Math.min(numTokens, MAX_TOKENS));
 	}
 
 	#agentData(data: Uint8Array): void {
 		if (data.length > MAX_AGENT_DATA) throw new WireError(`agent message of ${data.length} bytes`);
 		const { agent } = this.#host;
-		if (!agent?.connected || !this.#attached) {
+		if (!agent?.connected || !this.#agentStarted) {
 			// The agent may have left while the message was on its way.
 			trace.agent_dropped(data.length);
 			return;
