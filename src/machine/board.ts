@@ -1,0 +1,147 @@
+/**
+ * An i440FX board as `qemu -machine pc` wires it: which device sits where, which line goes to which request.
+ * Slot 0 host bridge; 1.0 ISA bridge, 1.1 IDE, 1.3 power management; 2 display.
+ */
+import { COM_PORTS, Uart16550 } from '../../devices/char/uart16550.ts';
+import { fillCmos } from '../../devices/chipset/cmos.ts';
+import { Debugcon } from '../../devices/chipset/debugcon.ts';
+import { Dma8237 } from '../../devices/chipset/dma8237.ts';
+import { FwCfg } from '../../devices/chipset/fwcfg.ts';
+import { I440fx } from '../../devices/chipset/i440fx.ts';
+import { IsaIrqs } from '../../devices/chipset/isa-irqs.ts';
+import { Piix3 } from '../../devices/chipset/piix3.ts';
+import { Piix4Pm } from '../../devices/chipset/piix4pm.ts';
+import { Pit } from '../../devices/chipset/pit.ts';
+import { Port61 } from '../../devices/chipset/port61.ts';
+import { Port92 } from '../../devices/chipset/port92.ts';
+import { Rtc } from '../../devices/chipset/rtc.ts';
+import { I8042, Ps2Keyboard, Ps2Mouse } from '../../devices/input/index.ts';
+import { PciBus } from '../../devices/pci/bus.ts';
+import type { CharBackend, Device, DeviceState, DisplaySink, FwCfgContents, StateValue } from '../core/index.ts';
+import type { CpuBackend } from '../cpu/backend.ts';
+import type { MachineConfig } from './config.ts';
+
+export interface BoardParts {
+	readonly cpu: CpuBackend;
+	readonly config: MachineConfig;
+	/** System BIOS image; its end is where the CPU starts. */
+	readonly bios: Uint8Array;
+	readonly vgaBios: Uint8Array;
+	readonly fwCfg: FwCfgContents;
+	readonly sink: DisplaySink;
+	/** Back ends of COM1..COM4; a hole means that the port is not there. */
+	readonly serials: readonly (CharBackend | undefined)[];
+	/** The guest pulled a reset line or switched its power off. Called in the middle of the guest's access. */
+	readonly onReset: () => void;
+	readonly onPowerOff: () => void;
+	/** A line that firmware wrote to the debug port. */
+	readonly onDebugLine?: (line: string) => void;
+}
+
+/**
+ * The low copy of the BIOS ends at 1 MiB and is at most this long. Hardware shows 128 KiB there and SeaBIOS copies the
+ * rest; here memory answers from the start, so the whole image is in place (see devices/chipset/i440fx.ts, PAM0).
+ */
+const LOW_BIOS = 256 << 10;
+const MIB = 1 << 20;
+
+export class Board {
+	readonly cpu: CpuBackend;
+	readonly pci: PciBus;
+	readonly keyboard = new Ps2Keyboard();
+	readonly mouse = new Ps2Mouse();
+	readonly pm: Piix4Pm;
+	/** In the order of reset, save and restore: buses after what sits on them, the CPU last. */
+	readonly #devices = new Map<string, Device>();
+	readonly #bios: Uint8Array;
+
+	constructor(parts: BoardParts) {
+		const { cpu, config } = parts;
+		const { ports, mmio } = cpu;
+		this.cpu = cpu;
+		this.#bios = parts.bios;
+		const irqs = new IsaIrqs(Array.from({ length: 16 }, (_, n) => cpu.irq(n)));
+
+		const i440fx = this.#add('i440fx', new I440fx(config.memory));
+		const piix3 = this.#add('piix3', new Piix3(irqs, parts.onReset));
+		this.pci = new PciBus(ports, mmio, piix3.pirq, piix3.resetControl);
+		this.pm = this.#add('piix4-pm', new Piix4Pm(cpu, ports, irqs.source(9), { onPowerOff: parts.onPowerOff }));
+
+		const pit = this.#add('pit', new Pit(cpu, ports, irqs.source(0)));
+		this.#add('port61', new Port61(cpu, ports, pit.channels[2]));
+		this.#add('port92', new Port92(cpu, ports, parts.onReset));
+		this.#add('dma', new Dma8237(cpu, ports));
+		const rtc = this.#add('rtc', new Rtc(cpu, ports, irqs.source(8)));
+		fillCmos(rtc, { memory: config.memory, boot: config.boot.once ?? config.boot.order });
+		this.#add('keyboard', this.keyboard);
+		this.#add('mouse', this.mouse);
+		this.#add(
+			'i8042',
+			new I8042({
+				ports,
+				keyboard: this.keyboard,
+				mouse: this.mouse,
+				keyboardIrq: irqs.source(1),
+				auxIrq: irqs.source(12),
+				onReset: parts.onReset,
+			}),
+		);
+		for (const [n, backend] of parts.serials.entries()) {
+			const { base, irq } = COM_PORTS[n];
+			if (backend) this.#add(`serial${n}`, new Uart16550(cpu, ports, irqs.source(irq), { base, backend }));
+		}
+		this.#add('debugcon', new Debugcon(cpu, ports, parts.onDebugLine));
+		this.#add('fw-cfg', new FwCfg(cpu, ports, parts.fwCfg));
+
+		this.pci.plug(0, i440fx.pci);
+		this.pci.plug(1, piix3.pci, 0);
+		this.pci.plug(1, this.pm.pci, 3);
+		this.#devices.set('pci', this.pci);
+		this.#devices.set('cpu', cpu);
+		this.#mapBios();
+		this.#loadBios();
+	}
+
+	/** As the reset line does: every device, then the CPU at the start of firmware. RAM keeps its content. */
+	reset(): void {
+		for (const device of this.#devices.values()) device.reset();
+		this.#loadBios();
+	}
+
+	save(): { [name: string]: StateValue } {
+		return Object.fromEntries([...this.#devices].map(([name, device]) => [name, device.save() as StateValue]));
+	}
+
+	/** Takes the state of a board with the same configuration; throws when a device is missing in it. */
+	restore(state: { readonly [name: string]: StateValue }): void {
+		// The CPU brings RAM back, which devices look into; the bus says where they answer.
+		for (const [name, device] of [...this.#devices].reverse()) {
+			const saved = state[name];
+			if (!saved) throw new Error(`the saved state has no ${name}`);
+			device.restore(saved as DeviceState);
+		}
+	}
+
+	#add<T extends Device>(name: string, device: T): T {
+		this.#devices.set(name, device);
+		return device;
+	}
+
+	/** The whole image below 4 GiB, where the reset vector points and firmware reads its own data. */
+	#mapBios(): void {
+		const view = new DataView(this.#bios.buffer, this.#bios.byteOffset, this.#bios.byteLength);
+		const { length } = this.#bios;
+		this.cpu.mmio.map(
+			2 ** 32 - length,
+			length,
+			{ read8: (at) => view.getUint8(at), read32: (at) => (at + 4 <= length ? view.getUint32(at, true) : 0) },
+			'bios',
+		);
+	}
+
+	/** The copy that code runs from. A reset brings it back as it was: the guest may have written there. */
+	#loadBios(): void {
+		const low = this.#bios.subarray(Math.max(0, this.#bios.length - LOW_BIOS));
+		this.cpu.dma.write(MIB - low.length, low);
+	}
+}
