@@ -247,6 +247,24 @@ export function array<T>(count: Codec<number>, item: Codec<T>, max = 65536): Cod
 	};
 }
 
+/** Items up to the end of the message; at most `max` of them. Bytes that make no whole item throw WireError. */
+export function many<T>(item: Codec<T>, max = 65536): Codec<T[]> {
+	return {
+		min: 0,
+		read(r) {
+			const out: T[] = [];
+			while (r.left > 0) {
+				if (out.length === max) throw new WireError(`more than ${max} items`);
+				out.push(item.read(r));
+			}
+			return out;
+		},
+		write(w, value) {
+			for (const x of value) item.write(w, x);
+		},
+	};
+}
+
 /** Exactly `n` items. */
 export function fixedArray<T>(n: number, item: Codec<T>): Codec<T[]> {
 	return {
