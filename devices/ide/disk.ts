@@ -1,0 +1,569 @@
+/**
+ * An ATA hard disk: PIO with and without blocks of several sectors, DMA, 28- and 48-bit addresses and CHS, write
+ * cache, flush, TRIM, SMART. ATA/ATAPI-6 8 ("Command descriptions") and 9 ("Protocols"); TRIM from ACS-2 7.5.
+ */
+import { type BlockImage, checkVersion, type DeviceState } from '../../src/core/index.ts';
+import type { DmaOutcome } from './busmaster.ts';
+import { type Direction, IdeDrive } from './drive.ts';
+import { type Geometry, geometryOf, SECTOR } from './geometry.ts';
+import { type DriveNames, identifyDisk } from './identify.ts';
+import { SmartLog } from './smart.ts';
+import { ErrorBit, READY, Reg, Select, Status } from './taskfile.ts';
+
+const MAX_MULTIPLE = 16;
+const FLUSH_CACHE = 0xe7;
+/** UDMA mode 5 selected: what QEMU's drives start with, and drivers without SET FEATURES rely on. */
+const INITIAL_MODES = { singleWord: 0, multiWord: 0, ultra: 0x20 } as const;
+const NAMES: DriveNames = { model: 'TSVM HARDDISK', serial: 'TS00001', firmware: '1.0' };
+
+/** What goes on between the first and the last block of a command. */
+interface Progress {
+	readonly kind: 'read' | 'write' | 'trim' | 'identify' | 'smart';
+	readonly ext: boolean;
+	/** Next sector, and sectors to go. */
+	lba: number;
+	count: number;
+	/** Sectors between two interrupts. */
+	readonly block: number;
+}
+
+export interface AtaDiskOptions {
+	readonly image: BlockImage;
+	readonly names?: Partial<DriveNames>;
+}
+
+export class AtaDisk extends IdeDrive {
+	protected readonly signature = 0x0000;
+	protected readonly statusAfterReset = READY;
+	readonly image: BlockImage;
+	readonly geometry: Geometry;
+	/** Sectors of 512 bytes. */
+	readonly total: number;
+	readonly #names: DriveNames;
+	readonly #smart = new SmartLog();
+	#heads = 16;
+	#sectors = 63;
+	#multiple = MAX_MULTIPLE;
+	#writeCache = true;
+	#modes: { singleWord: number; multiWord: number; ultra: number } = { ...INITIAL_MODES };
+	#progress: Progress | undefined;
+
+	constructor({ image, names }: AtaDiskOptions) {
+		super(MAX_MULTIPLE * SECTOR);
+		this.image = image;
+		this.total = Math.floor(image.size / SECTOR);
+		this.geometry = geometryOf(image);
+		this.#names = { ...NAMES, ...names };
+		this.#defaults();
+	}
+
+	override reset(): void {
+		super.reset();
+		this.#defaults();
+	}
+
+	#defaults(): void {
+		this.#heads = this.geometry.heads;
+		this.#sectors = this.geometry.sectors;
+		this.#multiple = MAX_MULTIPLE;
+		this.#writeCache = true;
+		this.#modes = { ...INITIAL_MODES };
+		this.#smart.reset();
+	}
+
+	protected override abandon(): void {
+		super.abandon();
+		this.#progress = undefined;
+	}
+
+	save() {
+		const progress = this.#progress;
+		return {
+			version: 1,
+			regs: this.regs.save(),
+			opcode: this.opcode,
+			direction: this.direction,
+			pos: this.pos,
+			end: this.end,
+			buffer: progress ? this.buffer.slice() : null,
+			progress: progress ? { ...progress } : null,
+			heads: this.#heads,
+			sectors: this.#sectors,
+			multiple: this.#multiple,
+			writeCache: this.#writeCache,
+			smart: this.#smart.enabled,
+			modes: { ...this.#modes },
+		} satisfies DeviceState;
+	}
+
+	restore(state: DeviceState): void {
+		checkVersion('ide disk', state, 1);
+		const saved = state as ReturnType<AtaDisk['save']>;
+		this.abandon();
+		this.regs.restore(saved.regs);
+		this.#heads = saved.heads;
+		this.#sectors = saved.sectors;
+		this.#multiple = saved.multiple;
+		this.#writeCache = saved.writeCache;
+		this.#smart.enabled = saved.smart;
+		this.#modes = { ...saved.modes };
+		if (saved.direction !== 'none' && saved.progress && saved.buffer) {
+			this.buffer.set((saved.buffer as Uint8Array).subarray(0, this.buffer.length));
+			this.opcode = saved.opcode;
+			this.direction = saved.direction as Direction;
+			this.pos = Math.min(saved.pos, this.buffer.length);
+			this.end = Math.min(saved.end, this.buffer.length);
+			this.#progress = { ...saved.progress };
+		} else if (saved.opcode !== 0) {
+			this.#repeat(saved);
+		}
+	}
+
+	/** The host had work to do when the state was saved: the same work again reads or writes the same sectors. */
+	#repeat(saved: ReturnType<AtaDisk['save']>): void {
+		this.opcode = saved.opcode;
+		const { progress } = saved;
+		if (!progress || progress.block === 0) {
+			this.execute(saved.opcode);
+			return;
+		}
+		this.#progress = { ...progress };
+		if (progress.kind === 'write') {
+			this.buffer.set((saved.buffer as Uint8Array).subarray(0, this.buffer.length));
+			this.end = Math.min(saved.end, this.buffer.length);
+			this.#writeBlock(this.#progress);
+		} else {
+			this.#loadBlock();
+		}
+	}
+
+	protected execute(opcode: number): void {
+		const run = commands[opcode];
+		if (run) run(this, opcode);
+		else this.fail();
+	}
+
+	/** READ SECTORS, READ MULTIPLE and their EXT forms. */
+	readPio(ext: boolean, block: number): void {
+		if (block === 0 || !this.#begin('read', ext, block)) {
+			this.fail();
+			return;
+		}
+		this.#loadBlock();
+	}
+
+	writePio(ext: boolean, block: number): void {
+		if (block === 0 || !this.#begin('write', ext, block)) {
+			this.fail();
+			return;
+		}
+		this.#askBlock(false);
+	}
+
+	readDma(ext: boolean): void {
+		if (!this.#begin('read', ext, 0)) {
+			this.fail();
+			return;
+		}
+		this.#dma(true, (offset, bytes) => this.image.read(this.#byteAt(offset), bytes));
+	}
+
+	writeDma(ext: boolean): void {
+		if (!this.#begin('write', ext, 0)) {
+			this.fail();
+			return;
+		}
+		this.#dma(false, (offset, bytes) => this.image.write(this.#byteAt(offset), bytes));
+	}
+
+	/** READ VERIFY: the medium is the host's concern, so only the address is checked. */
+	verify(ext: boolean): void {
+		if (this.#begin('read', ext, 0)) this.succeed();
+		else this.fail();
+	}
+
+	identify(): void {
+		const { geometry } = this;
+		const identity = identifyDisk({
+			names: this.#names,
+			total: this.total,
+			geometry,
+			current: { cylinders: this.#cylinders(), heads: this.#heads, sectors: this.#sectors },
+			multiple: this.#multiple,
+			maxMultiple: MAX_MULTIPLE,
+			writeCache: this.#writeCache,
+			smart: this.#smart.enabled,
+			modes: this.#modes,
+		});
+		this.#answer('identify', identity);
+	}
+
+	#answer(kind: 'identify' | 'smart', sector: Uint8Array): void {
+		this.buffer.set(sector);
+		this.#progress = { kind, ext: false, lba: 0, count: 0, block: 1 };
+		this.offerIn(SECTOR);
+	}
+
+	flush(): void {
+		// A saved state that waits for this must flush again, not write again.
+		this.opcode = FLUSH_CACHE;
+		this.after(
+			this.image.flush(),
+			() => this.succeed(),
+			() => this.#writeFault(),
+		);
+	}
+
+	setMultiple(): void {
+		const count = this.regs.nsector;
+		if (count > MAX_MULTIPLE || (count & (count - 1)) !== 0) {
+			this.fail();
+			return;
+		}
+		this.#multiple = count;
+		this.succeed();
+	}
+
+	get multiple(): number {
+		return this.#multiple;
+	}
+
+	/** INITIALIZE DEVICE PARAMETERS: the translation that CHS addresses are in. */
+	setParameters(): void {
+		if (this.regs.nsector === 0) {
+			this.fail();
+			return;
+		}
+		this.#heads = (this.regs.select & 15) + 1;
+		this.#sectors = this.regs.nsector;
+		this.succeed();
+	}
+
+	checkPower(): void {
+		this.regs.nsector = 0xff; // active or idle
+		this.succeed();
+	}
+
+	readNativeMax(ext: boolean): void {
+		this.#setLba(ext, this.total - 1);
+		this.succeed();
+	}
+
+	setFeatures(): void {
+		switch (this.regs.features) {
+			case 0x02:
+				this.#writeCache = true;
+				this.succeed();
+				return;
+			case 0x82:
+				this.#writeCache = false;
+				this.flush();
+				return;
+			case 0x03:
+				if (this.#setMode(this.regs.nsector)) this.succeed();
+				else this.fail();
+				return;
+			case 0x05: // power management, acoustic management, read look-ahead, defaults: accepted, nothing to do
+			case 0x85:
+			case 0x42:
+			case 0xc2:
+			case 0x55:
+			case 0xaa:
+			case 0x66:
+			case 0xcc:
+			case 0x67:
+			case 0x69:
+			case 0x96:
+			case 0x9a:
+				this.succeed();
+				return;
+			default:
+				this.fail();
+				return;
+		}
+	}
+
+	/** SET FEATURES 03h: the upper five bits name the kind of transfer, the lower three its mode. */
+	#setMode(value: number): boolean {
+		const bit = 1 << (value & 7);
+		switch (value >> 3) {
+			case 0:
+			case 1:
+				this.#modes = { singleWord: 0, multiWord: 0, ultra: 0 };
+				return true;
+			case 2:
+				this.#modes = { singleWord: bit, multiWord: 0, ultra: 0 };
+				return true;
+			case 4:
+				this.#modes = { singleWord: 0, multiWord: bit, ultra: 0 };
+				return true;
+			case 8:
+				this.#modes = { singleWord: 0, multiWord: 0, ultra: bit };
+				return true;
+			default:
+				return false;
+		}
+	}
+
+	/** SMART: the key in LBA mid and high, the subcommand in features. */
+	smart(): void {
+		if (this.regs.byteCount !== 0xc24f) {
+			this.fail();
+			return;
+		}
+		const result = this.#smart.run(this.regs.features, this.regs.nsector);
+		if (result === 'refused') {
+			this.fail();
+			return;
+		}
+		if (result === 'done') {
+			this.succeed();
+			return;
+		}
+		this.#answer('smart', result);
+	}
+
+	/** DATA SET MANAGEMENT with TRIM: ranges of eight bytes, 48 bits of address and 16 of length. */
+	dataSetManagement(): void {
+		if (!(this.regs.features & 1)) {
+			this.fail();
+			return;
+		}
+		const sectors = this.regs.count(true);
+		this.#progress = { kind: 'trim', ext: true, lba: 0, count: sectors, block: 0 };
+		this.#dma(false, (_, bytes) => this.#trim(bytes.slice()));
+	}
+
+	#trim(ranges: Uint8Array): Promise<void> | undefined {
+		const { image, total } = this;
+		if (!image.discard || image.readOnly) return undefined;
+		const view = new DataView(ranges.buffer, ranges.byteOffset, ranges.length);
+		const pending: Promise<void>[] = [];
+		for (let at = 0; at + 8 <= ranges.length; at += 8) {
+			const count = view.getUint16(at + 6, true);
+			const lba = view.getUint32(at, true) + view.getUint16(at + 4, true) * 2 ** 32;
+			if (count === 0 || lba + count > total) continue;
+			const work = image.discard(lba * SECTOR, count * SECTOR);
+			if (work) pending.push(work);
+		}
+		return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
+	}
+
+	/** Notes what the registers ask for; false if it lies outside the disk or cannot be done. */
+	#begin(kind: 'read' | 'write', ext: boolean, block: number): boolean {
+		const lba = this.#lba(ext);
+		const count = this.regs.count(ext);
+		if (lba < 0 || lba + count > this.total) return false;
+		if (kind === 'write' && this.image.readOnly) return false;
+		this.#progress = { kind, ext, lba, count, block };
+		return true;
+	}
+
+	/** -1 for a CHS address that does not exist. */
+	#lba(ext: boolean): number {
+		const { now, before, select } = this.regs;
+		const low = now[Reg.lbaLow] | (now[Reg.lbaMid] << 8) | (now[Reg.lbaHigh] << 16);
+		if (ext) {
+			const high = before[Reg.lbaLow] | (before[Reg.lbaMid] << 8) | (before[Reg.lbaHigh] << 16);
+			return low + high * 2 ** 24;
+		}
+		if (select & Select.lba) return low + (select & 15) * 2 ** 24;
+		if (now[Reg.lbaLow] === 0) return -1;
+		const cylinder = now[Reg.lbaMid] | (now[Reg.lbaHigh] << 8);
+		return (cylinder * this.#heads + (select & 15)) * this.#sectors + now[Reg.lbaLow] - 1;
+	}
+
+	#setLba(ext: boolean, lba: number): void {
+		const { regs } = this;
+		const { now, before } = regs;
+		if (!ext && !(regs.select & Select.lba)) {
+			const track = Math.floor(lba / this.#sectors);
+			now[Reg.lbaLow] = (lba % this.#sectors) + 1;
+			regs.byteCount = Math.floor(track / this.#heads);
+			regs.select = (regs.select & 0xf0) | ((track % this.#heads) & 15);
+			return;
+		}
+		now[Reg.lbaLow] = lba;
+		now[Reg.lbaMid] = lba >>> 8;
+		now[Reg.lbaHigh] = lba >>> 16;
+		const high = Math.floor(lba / 2 ** 24);
+		if (ext) {
+			before[Reg.lbaLow] = high;
+			before[Reg.lbaMid] = high >>> 8;
+			before[Reg.lbaHigh] = high >>> 16;
+		} else {
+			regs.select = (regs.select & 0xf0) | (high & 15);
+		}
+	}
+
+	#cylinders(): number {
+		if (this.#heads === this.geometry.heads && this.#sectors === this.geometry.sectors) return this.geometry.cylinders;
+		return Math.min(65535, Math.floor(this.total / (this.#heads * this.#sectors)));
+	}
+
+	#byteAt(offset: number): number {
+		return (this.#progress?.lba ?? 0) * SECTOR + offset;
+	}
+
+	/** Moves on by `sectors`, and shows it in the registers. */
+	#advanceBy(progress: Progress, sectors: number): void {
+		progress.lba += sectors;
+		progress.count -= sectors;
+		this.#setLba(progress.ext, progress.lba);
+		this.regs.setCount(progress.ext, progress.count);
+	}
+
+	#loadBlock(): void {
+		const progress = this.#progress!;
+		const sectors = Math.min(progress.block, progress.count);
+		const bytes = this.buffer.subarray(0, sectors * SECTOR);
+		this.after(
+			this.image.read(progress.lba * SECTOR, bytes),
+			() => {
+				this.#advanceBy(progress, sectors);
+				this.offerIn(bytes.length);
+			},
+			() => this.#readError(progress),
+		);
+	}
+
+	#askBlock(interrupt: boolean): void {
+		const progress = this.#progress!;
+		this.offerOut(Math.min(progress.block, progress.count) * SECTOR, interrupt);
+	}
+
+	protected blockDone(): void {
+		const progress = this.#progress;
+		if (!progress) return;
+		if (progress.kind === 'write') {
+			this.#writeBlock(progress);
+		} else if (progress.count > 0) {
+			this.#loadBlock();
+		} else {
+			this.#progress = undefined;
+			this.succeed(false);
+		}
+	}
+
+	#writeBlock(progress: Progress): void {
+		const bytes = this.buffer.subarray(0, this.end);
+		this.after(
+			this.image.write(progress.lba * SECTOR, bytes),
+			() => {
+				this.#advanceBy(progress, bytes.length / SECTOR);
+				if (progress.count > 0) this.#askBlock(true);
+				else this.#written();
+			},
+			() => this.#writeFault(),
+		);
+	}
+
+	/** Without a write cache a write is only over when it is on stable storage. */
+	#written(): void {
+		this.#progress = undefined;
+		if (this.#writeCache) this.succeed();
+		else this.flush();
+	}
+
+	#dma(toMemory: boolean, move: (offset: number, bytes: Uint8Array) => Promise<void> | undefined): void {
+		const progress = this.#progress!;
+		this.regs.status = READY | Status.drq;
+		this.bus.dma.begin({
+			toMemory,
+			length: progress.count * SECTOR,
+			move,
+			done: (outcome) => this.#dmaDone(progress, outcome),
+		});
+	}
+
+	#dmaDone(progress: Progress, outcome: DmaOutcome): void {
+		switch (outcome) {
+			case 'complete':
+				if (progress.kind === 'trim') {
+					this.succeed();
+					return;
+				}
+				this.#advanceBy(progress, progress.count);
+				if (progress.kind === 'write') this.#written();
+				else this.succeed();
+				break;
+			case 'short':
+				// "The PRDs specified a smaller size than the IDE transfer": no interrupt tells of it.
+				this.succeed(false);
+				break;
+			case 'failed':
+				if (progress.kind === 'read') this.#readError(progress);
+				else this.#writeFault();
+				break;
+			default:
+				this.fail();
+		}
+		this.#progress = undefined;
+	}
+
+	#readError(progress: Progress): void {
+		this.#setLba(progress.ext, progress.lba);
+		this.#progress = undefined;
+		this.fail(ErrorBit.unc);
+	}
+
+	#writeFault(): void {
+		this.#progress = undefined;
+		this.fail(ErrorBit.abrt, Status.drdy | Status.df | Status.err);
+	}
+
+	done(): void {
+		this.succeed();
+	}
+}
+
+type Run = (disk: AtaDisk, opcode: number) => void;
+const nothing: Run = (disk) => disk.done();
+
+/** Commands by opcode; what is not here is aborted. Where two opcodes do the same, the second is the "no retry" form. */
+const commands: { readonly [opcode: number]: Run | undefined } = {
+	6: (disk) => disk.dataSetManagement(),
+	16: nothing, // RECALIBRATE
+	32: (disk) => disk.readPio(false, 1),
+	33: (disk) => disk.readPio(false, 1),
+	36: (disk) => disk.readPio(true, 1),
+	37: (disk) => disk.readDma(true),
+	39: (disk) => disk.readNativeMax(true),
+	41: (disk) => disk.readPio(true, disk.multiple),
+	48: (disk) => disk.writePio(false, 1),
+	49: (disk) => disk.writePio(false, 1),
+	52: (disk) => disk.writePio(true, 1),
+	53: (disk) => disk.writeDma(true),
+	57: (disk) => disk.writePio(true, disk.multiple),
+	60: (disk) => disk.writePio(false, 1), // WRITE VERIFY
+	64: (disk) => disk.verify(false),
+	65: (disk) => disk.verify(false),
+	66: (disk) => disk.verify(true),
+	112: nothing, // SEEK
+	145: (disk) => disk.setParameters(),
+	176: (disk) => disk.smart(),
+	196: (disk) => disk.readPio(false, disk.multiple),
+	197: (disk) => disk.writePio(false, disk.multiple),
+	198: (disk) => disk.setMultiple(),
+	200: (disk) => disk.readDma(false),
+	201: (disk) => disk.readDma(false),
+	202: (disk) => disk.writeDma(false),
+	203: (disk) => disk.writeDma(false),
+	148: nothing, // STANDBY IMMEDIATE, IDLE IMMEDIATE, STANDBY, IDLE, CHECK POWER MODE, SLEEP under their first numbers
+	149: nothing,
+	150: nothing,
+	151: nothing,
+	152: (disk) => disk.checkPower(),
+	153: nothing,
+	224: nothing, // and under the later ones
+	225: nothing,
+	226: nothing,
+	227: nothing,
+	229: (disk) => disk.checkPower(),
+	230: nothing,
+	231: (disk) => disk.flush(),
+	234: (disk) => disk.flush(),
+	236: (disk) => disk.identify(),
+	239: (disk) => disk.setFeatures(),
+	248: (disk) => disk.readNativeMax(false),
+};
