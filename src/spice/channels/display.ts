@@ -4,6 +4,7 @@
  * they were drawn.
  */
 import { BitmapFormat, Ropd, SurfaceFormat } from '../../core/index.ts';
+import { CapSet } from '../caps.ts';
 import type { ChannelBehaviour, ChannelFactory, ChannelLink } from '../channel.ts';
 import { type CodecName, encodeLater, encodeNow, type Pixels } from '../codecs/index.ts';
 import type { Canvas } from '../display/canvas.ts';
@@ -23,11 +24,11 @@ import {
 import { receiver, type Sender, sender } from '../protocol/kit.ts';
 
 /** What this server can do, for the link reply. */
-export const displayCaps: readonly number[] = [DisplayCap.monitorsConfig, DisplayCap.prefCompression];
+const serverCaps = CapSet.of(DisplayCap.monitorsConfig, DisplayCap.prefCompression);
 
 /** Makes display channels that show `source`. */
 export function createDisplayChannel(source: Display): ChannelFactory {
-	return (link) => new DisplayChannel(link, source);
+	return Object.assign((link: ChannelLink) => new DisplayChannel(link, source), { caps: serverCaps });
 }
 
 /** Up to this many pixels encoding here takes less time than the way to another thread and back. */
