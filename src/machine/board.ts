@@ -15,6 +15,7 @@ import { Pit } from '../../devices/chipset/pit.ts';
 import { Port61 } from '../../devices/chipset/port61.ts';
 import { Port92 } from '../../devices/chipset/port92.ts';
 import { Rtc } from '../../devices/chipset/rtc.ts';
+import { AtaDisk, type IdeDrive, Piix3Ide } from '../../devices/ide/index.ts';
 import { I8042, Ps2Keyboard, Ps2Mouse } from '../../devices/input/index.ts';
 import { PciBus } from '../../devices/pci/bus.ts';
 import type { CharBackend, Device, DeviceState, DisplaySink, FwCfgContents, StateValue } from '../core/index.ts';
@@ -31,6 +32,8 @@ export interface BoardParts {
 	readonly sink: DisplaySink;
 	/** Back ends of COM1..COM4; a hole means that the port is not there. */
 	readonly serials: readonly (CharBackend | undefined)[];
+	/** Primary master and slave, secondary master and slave. */
+	readonly drives: readonly (IdeDrive | undefined)[];
 	/** The guest pulled a reset line or switched its power off. Called in the middle of the guest's access. */
 	readonly onReset: () => void;
 	readonly onPowerOff: () => void;
@@ -72,7 +75,11 @@ export class Board {
 		this.#add('port92', new Port92(cpu, ports, parts.onReset));
 		this.#add('dma', new Dma8237(cpu, ports));
 		const rtc = this.#add('rtc', new Rtc(cpu, ports, irqs.source(8)));
-		fillCmos(rtc, { memory: config.memory, boot: config.boot.once ?? config.boot.order });
+		fillCmos(rtc, {
+			memory: config.memory,
+			boot: config.boot.once ?? config.boot.order,
+			disks: parts.drives.map((drive) => (drive instanceof AtaDisk ? drive.geometry : undefined)),
+		});
 		this.#add('keyboard', this.keyboard);
 		this.#add('mouse', this.mouse);
 		this.#add(
@@ -86,6 +93,10 @@ export class Board {
 				onReset: parts.onReset,
 			}),
 		);
+		const ide = this.#add(
+			'piix3-ide',
+			new Piix3Ide({ host: cpu, ports, irqs: [irqs.source(14), irqs.source(15)], drives: parts.drives }),
+		);
 		for (const [n, backend] of parts.serials.entries()) {
 			const { base, irq } = COM_PORTS[n];
 			if (backend) this.#add(`serial${n}`, new Uart16550(cpu, ports, irqs.source(irq), { base, backend }));
@@ -95,6 +106,7 @@ export class Board {
 
 		this.pci.plug(0, i440fx.pci);
 		this.pci.plug(1, piix3.pci, 0);
+		this.pci.plug(1, ide.pci, 1);
 		this.pci.plug(1, this.pm.pci, 3);
 		this.#devices.set('pci', this.pci);
 		this.#devices.set('cpu', cpu);

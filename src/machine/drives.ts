@@ -1,0 +1,159 @@
+/** The machine's disks and its CD-ROM drive: images opened and closed, media changed, and what QMP shows of them. */
+import { AtaDisk, AtapiCdrom, type IdeDrive } from '../../devices/ide/index.ts';
+import { bootPath } from '../../firmware/index.ts';
+import { openImage } from '../block/index.ts';
+import { type BlockImage, TsvmError } from '../core/index.ts';
+import type { MachineConfig } from './config.ts';
+import type { BlockInfo, MachineControl } from './control.ts';
+
+type ReadOnlyMode = Parameters<MachineControl['changeMedium']>[2]['readOnlyMode'];
+
+interface Slot {
+	/** Back-end name as QEMU gives it. */
+	readonly device: string;
+	readonly channel: number;
+	readonly unit: number;
+	readonly drive: AtaDisk | AtapiCdrom;
+	medium: Medium | undefined;
+}
+interface Medium {
+	readonly file: string;
+	readonly image: BlockImage;
+	readonly readOnly: boolean;
+	readonly snapshot: boolean;
+}
+
+/** Where the CD-ROM drive is, as `qemu -cdrom` puts it: secondary master. Disks take the other places in order. */
+const CDROM_PLACE = 2;
+
+export class Drives {
+	readonly #slots: readonly Slot[];
+	/** The tray moved: data of QMP's DEVICE_TRAY_MOVED. */
+	onTray: ((data: { readonly device: string; readonly id: string; readonly 'tray-open': boolean }) => void) | undefined;
+
+	/** Opens every image; rejects with TsvmError, and has then closed what it opened. */
+	static async open(config: MachineConfig): Promise<Drives> {
+		const media: Medium[] = [];
+		try {
+			for (const { file, readonly, snapshot } of config.disks) {
+				const image = await openImage(file, { readOnly: readonly, snapshot, what: 'disk' });
+				media.push({ file, image, readOnly: readonly, snapshot });
+			}
+			const disc = config.cdrom === undefined ? undefined : await openDisc(config.cdrom);
+			return new Drives(media, disc);
+		} catch (error) {
+			for (const { image } of media) await image.close();
+			throw error;
+		}
+	}
+
+	private constructor(disks: readonly Medium[], disc: Medium | undefined) {
+		const places = disks.length < 4 ? [0, 1, 3] : [0, 1, 2, 3];
+		const slots: Slot[] = disks.map((medium, i) => {
+			const [channel, unit] = [places[i] >> 1, places[i] & 1];
+			const drive = new AtaDisk({ image: medium.image });
+			return { device: `ide${channel}-hd${unit}`, channel, unit, drive, medium };
+		});
+		if (disks.length < 4) {
+			const drive = new AtapiCdrom({ image: disc?.image });
+			const slot: Slot = { device: 'ide1-cd0', channel: CDROM_PLACE >> 1, unit: CDROM_PLACE & 1, drive, medium: disc };
+			drive.onTray = (open) => this.onTray?.({ device: slot.device, id: '', 'tray-open': open });
+			slots.push(slot);
+		}
+		this.#slots = slots;
+	}
+
+	/** Primary master and slave, secondary master and slave. */
+	get ideDrives(): readonly (IdeDrive | undefined)[] {
+		return [0, 1, 2, 3].map((place) => this.#slots.find((s) => s.channel * 2 + s.unit === place)?.drive);
+	}
+
+	/** Firmware's boot paths for an order such as `cd`. */
+	bootOrder(letters: string): string[] {
+		return [...letters].flatMap((letter) =>
+			this.#slots
+				.filter((slot) => slot.drive instanceof AtapiCdrom === (letter === 'd'))
+				.map((slot) => bootPath.ide(slot.channel, slot.unit)),
+		);
+	}
+
+	list(): BlockInfo[] {
+		return this.#slots.map(({ device, channel, unit, drive, medium }) => {
+			const cdrom = drive instanceof AtapiCdrom ? drive : undefined;
+			return {
+				device,
+				qdev: `/machine/unattached/device[${channel * 2 + unit}]`,
+				removable: cdrom !== undefined,
+				locked: cdrom?.locked ?? false,
+				trayOpen: cdrom?.trayOpen,
+				inserted: medium && {
+					file: medium.file,
+					driver: 'raw',
+					readOnly: medium.readOnly,
+					snapshot: medium.snapshot,
+					size: medium.image.size,
+				},
+			};
+		});
+	}
+
+	/** Opens the tray and takes the medium out. Rejects with TsvmError: no such device, not removable, locked. */
+	async eject(device: string, force: boolean): Promise<void> {
+		const { slot, drive } = this.#removable(device);
+		if (!drive.eject(force))
+			throw new TsvmError('locked', `Device '${device}' is locked`, 'the guest must unmount it first, or use force');
+		await this.#closeMedium(slot);
+	}
+
+	/** Puts another medium in. Rejects with TsvmError: as eject, or the file cannot be opened. */
+	async change(
+		device: string,
+		file: string,
+		{ force, readOnlyMode }: { readonly force: boolean; readonly readOnlyMode: ReadOnlyMode },
+	): Promise<void> {
+		const { slot, drive } = this.#removable(device);
+		if (readOnlyMode === 'read-write')
+			throw new TsvmError('read-only', `Device '${device}' is a CD-ROM drive`, 'use read-only or retain');
+		const next = await openDisc(file);
+		if (!drive.eject(force)) {
+			await next.image.close();
+			throw new TsvmError('locked', `Device '${device}' is locked`, 'the guest must unmount it first, or use force');
+		}
+		await this.#closeMedium(slot);
+		slot.medium = next;
+		drive.insert(next.image);
+	}
+
+	/** Flushes and closes every image; rejects with the first failure once all are closed. */
+	async close(): Promise<void> {
+		const failures: unknown[] = [];
+		for (const slot of this.#slots) {
+			try {
+				if (slot.medium && !slot.medium.readOnly) await slot.medium.image.flush();
+			} catch (error) {
+				failures.push(error);
+			}
+			await this.#closeMedium(slot).catch((error: unknown) => failures.push(error));
+		}
+		if (failures.length > 0) throw failures[0];
+	}
+
+	async #closeMedium(slot: Slot): Promise<void> {
+		const { medium } = slot;
+		slot.medium = undefined;
+		await medium?.image.close();
+	}
+
+	#removable(device: string): { readonly slot: Slot; readonly drive: AtapiCdrom } {
+		const slot = this.#slots.find((s) => s.device === device);
+		if (!slot) throw new TsvmError('no-device', `Device '${device}' not found`, 'query-block lists the devices');
+		if (!(slot.drive instanceof AtapiCdrom))
+			throw new TsvmError('not-removable', `Device '${device}' is not removable`, 'only CD-ROM media can be changed');
+		return { slot, drive: slot.drive };
+	}
+}
+
+async function openDisc(file: string): Promise<Medium> {
+	const image = await openImage(file, { readOnly: true, what: 'CD-ROM image' });
+	return { file, image, readOnly: true, snapshot: false };
+}

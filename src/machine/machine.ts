@@ -1,0 +1,279 @@
+/** A machine's life: made from a description, started, stopped, reset, ended; and what may be asked of it meanwhile. */
+import { fwCfgContents } from '../../firmware/index.ts';
+import type { InputEvents } from '../core/index.ts';
+import type { CpuBackend, CpuFailure, CpuRegisters } from '../cpu/backend.ts';
+import { createV86 } from '../cpu/v86/index.ts';
+import { Display } from '../spice/display/display.ts';
+import type { SpiceServer } from '../spice/server.ts';
+import { Board } from './board.ts';
+import { loadBoot } from './boot.ts';
+import { type MachineConfig, type MachineOptions, parseConfig, videoMemorySize } from './config.ts';
+import type {
+	BlockInfo,
+	MachineControl,
+	MachineEnd,
+	MachineEventListener,
+	PciInfo,
+	QtreeBus,
+	RunState,
+	Screenshot,
+	ShutdownCause,
+	SpiceControl,
+} from './control.ts';
+import { Drives } from './drives.ts';
+import { Inputs } from './inputs.ts';
+import { deviceTree, pciTree } from './inspect.ts';
+import { RunLoop } from './runloop.ts';
+import { openSerials, type SerialPorts } from './serials.ts';
+import { spiceControl, startSpice } from './spice.ts';
+
+/** What a caller may give to a machine besides its description. */
+export interface MachineHost {
+	/** Progress of something that takes a while, such as fetching firmware. */
+	readonly progress?: (line: string) => void;
+	/** Something the operator should know, one line. */
+	readonly warn?: (line: string) => void;
+	/** A line that firmware wrote to its debug port. */
+	readonly debug?: (line: string) => void;
+	/** Back ends of serial ports in place of the described ones, by port. */
+	readonly serials?: SerialPorts;
+	/** The operator wants the machine to end: the escape key of a serial console. */
+	readonly quit?: () => void;
+}
+
+interface Parts {
+	readonly config: MachineConfig;
+	readonly host: MachineHost;
+	readonly cpu: CpuBackend;
+	readonly display: Display;
+	readonly drives: Drives;
+	readonly serials: SerialPorts;
+}
+
+export class Machine implements MachineControl {
+	readonly config: MachineConfig;
+	readonly display: Display;
+	readonly ended: Promise<MachineEnd>;
+	spice: SpiceControl | undefined;
+	readonly #host: MachineHost;
+	readonly #cpu: CpuBackend;
+	readonly #board: Board;
+	readonly #inputs = new Inputs();
+	readonly #drives: Drives;
+	readonly #serials: SerialPorts;
+	readonly #loop: RunLoop;
+	readonly #listeners = new Set<MachineEventListener>();
+	#status: RunState = 'prelaunch';
+	#server: SpiceServer | undefined;
+	#ending: Promise<void> | undefined;
+	#finish: (end: MachineEnd) => void = () => {};
+	#resetQueued = false;
+
+	/**
+	 * Opens everything the description names and puts the machine together; it waits for cont(). Throws TsvmError, and
+	 * has then closed whatever it had opened.
+	 */
+	static async create(options: MachineOptions, host: MachineHost = {}): Promise<Machine> {
+		const config = parseConfig(options);
+		const undo: (() => unknown)[] = [];
+		try {
+			const boot = await loadBoot(config, host);
+			const drives = await Drives.open(config);
+			undo.push(() => drives.close());
+			const serials = host.serials ?? (await openSerials(config, host));
+			undo.push(() => closeSerials(serials));
+			const display = new Display();
+			const cpu = await createV86({
+				memory: config.memory,
+				videoMemory: videoMemorySize(config.display),
+				time: config.clock,
+				fastVideo: config.display.fastVideo,
+			});
+			undo.push(() => cpu.dispose());
+			if (cpu.notice !== undefined) host.warn?.(cpu.notice);
+			const machine = new Machine({ config, host, cpu, display, drives, serials }, boot);
+			if (config.spice) await machine.#openSpice(config.spice);
+			return machine;
+		} catch (error) {
+			for (const step of undo.reverse()) await step();
+			throw error;
+		}
+	}
+
+	private constructor(parts: Parts, boot: Awaited<ReturnType<typeof loadBoot>>) {
+		const { config, host, cpu, display, drives, serials } = parts;
+		this.config = config;
+		this.display = display;
+		this.#host = host;
+		this.#cpu = cpu;
+		this.#drives = drives;
+		this.#serials = serials;
+		this.ended = new Promise((resolve) => {
+			this.#finish = resolve;
+		});
+		this.#board = new Board({
+			cpu,
+			config,
+			bios: boot.firmware.bios,
+			vgaBios: boot.firmware.vgaBios,
+			fwCfg: fwCfgContents({
+				memory: config.memory,
+				serialPorts: serials.flatMap((port, n) => (port ? [n + 1] : [])),
+				linux: boot.linux,
+				bootOrder: drives.bootOrder(config.boot.once ?? config.boot.order),
+				bootMenu: config.boot.menu ? { wait: 0 } : undefined,
+				uuid: Buffer.from(config.uuid.replaceAll('-', ''), 'hex'),
+			}),
+			sink: display,
+			serials,
+			drives: drives.ideDrives,
+			onReset: () => this.#queueReset(),
+			onPowerOff: () => this.#cpu.defer(() => void this.quit('guest-shutdown')),
+			onDebugLine: host.debug,
+		});
+		this.#inputs.setKeyboard(this.#board.keyboard);
+		this.#inputs.setMouse(this.#board.mouse);
+		drives.onTray = (data) => this.#emit('DEVICE_TRAY_MOVED', data);
+		cpu.onFailure = (failure) => this.#cpuFailed(failure);
+		this.#loop = new RunLoop(cpu);
+	}
+
+	get name(): string {
+		return this.config.name;
+	}
+	get uuid(): string {
+		return this.config.uuid;
+	}
+	get status(): RunState {
+		return this.#status;
+	}
+	get inputs(): InputEvents {
+		return this.#inputs;
+	}
+
+	cont(): void {
+		if (this.#status !== 'prelaunch' && this.#status !== 'paused') return;
+		const resumed = this.#status === 'paused';
+		this.#status = 'running';
+		this.#loop.start();
+		if (resumed) this.#emit('RESUME', {});
+	}
+
+	stop(): void {
+		if (this.#status !== 'running') return;
+		this.#status = 'paused';
+		this.#loop.stop();
+		this.#emit('STOP', {});
+	}
+
+	reset(): void {
+		this.#resetNow(false, 'host-qmp-system-reset');
+	}
+
+	powerdown(): void {
+		this.#board.pm.powerButton();
+		this.#emit('POWERDOWN', {});
+	}
+
+	/** Ends the machine; a second call waits for the first. */
+	quit(cause: ShutdownCause = 'host-qmp-quit', failure?: string): Promise<void> {
+		this.#ending ??= this.#end(cause, failure);
+		return this.#ending;
+	}
+
+	onEvent(listener: MachineEventListener): () => void {
+		this.#listeners.add(listener);
+		return () => this.#listeners.delete(listener);
+	}
+
+	screenshot(head = 0): Screenshot | undefined {
+		return this.display.screenshot(head);
+	}
+
+	blocks(): readonly BlockInfo[] {
+		return this.#drives.list();
+	}
+
+	eject(device: string, force: boolean): Promise<void> {
+		return this.#drives.eject(device, force);
+	}
+
+	changeMedium(...args: Parameters<MachineControl['changeMedium']>): Promise<void> {
+		return this.#drives.change(...args);
+	}
+
+	pciTree(): readonly PciInfo[] {
+		return pciTree(this.#board.pci);
+	}
+
+	deviceTree(): QtreeBus {
+		return deviceTree(this.#board.pci, this.config, this.#drives.list());
+	}
+
+	registers(): CpuRegisters {
+		return this.#cpu.registers();
+	}
+
+	async #openSpice(config: NonNullable<MachineConfig['spice']>): Promise<void> {
+		const server = await startSpice(config, {
+			machine: this,
+			display: this.display,
+			client: this.#board.qxl,
+			warn: (line) => this.#host.warn?.(line),
+			emit: (event, data) => this.#emit(event, data),
+		});
+		this.#server = server;
+		this.spice = spiceControl(server);
+	}
+
+	/** The guest asks in the middle of an access; it happens once that is over, and once however often it asked. */
+	#queueReset(): void {
+		if (this.#resetQueued) return;
+		this.#resetQueued = true;
+		this.#cpu.defer(() => this.#resetNow(true, 'guest-reset'));
+	}
+
+	#resetNow(guest: boolean, reason: ShutdownCause): void {
+		this.#resetQueued = false;
+		if (this.#ending) return;
+		this.#board.reset();
+		this.#emit('RESET', { guest, reason });
+	}
+
+	#cpuFailed(failure: CpuFailure): void {
+		// A PC's chipset answers the CPU's shutdown cycle with a reset; kernels use it as their last way to reboot.
+		if (failure.reason === 'triple fault') {
+			this.#resetNow(true, 'guest-reset');
+			return;
+		}
+		this.#status = 'internal-error';
+		this.#loop.stop();
+		const at = `at 0x${failure.registers.eip.toString(16)}`;
+		void this.quit('host-error', `the CPU core stopped ${at}: ${failure.reason}`);
+	}
+
+	async #end(cause: ShutdownCause, failure: string | undefined): Promise<void> {
+		this.#loop.stop();
+		this.#status = failure === undefined ? 'shutdown' : 'internal-error';
+		const guest = cause.startsWith('guest');
+		this.#emit('SHUTDOWN', { guest, reason: cause });
+		await this.#server?.close();
+		let lost: string | undefined;
+		try {
+			await this.#drives.close();
+		} catch (error) {
+			lost = `a disk could not be written: ${error instanceof Error ? error.message : String(error)}`;
+		}
+		closeSerials(this.#serials);
+		this.#cpu.dispose();
+		this.#finish({ cause, failure: failure ?? lost });
+	}
+
+	#emit(event: string, data: Readonly<Record<string, unknown>>): void {
+		for (const listener of this.#listeners) listener(event, data);
+	}
+}
+
+function closeSerials(serials: SerialPorts): void {
+	for (const port of serials) port?.close();
+}

@@ -1,0 +1,47 @@
+/** The machine's SPICE server: which channels it has, and how it is asked and told. */
+import type { DisplayClientEvents } from '../core/index.ts';
+import { createCursorChannel } from '../spice/channels/cursor.ts';
+import { createDisplayChannel } from '../spice/channels/display.ts';
+import type { Display } from '../spice/display/display.ts';
+import { ChannelType } from '../spice/protocol/constants.ts';
+import { SpiceServer } from '../spice/server.ts';
+import type { SpiceConfig } from './config.ts';
+import type { MachineControl, MachineEventListener, SpiceControl } from './control.ts';
+
+export interface SpiceParts {
+	readonly machine: Pick<MachineControl, 'name' | 'uuid' | 'inputs'>;
+	readonly display: Display;
+	/** The display adapter, which is told of clients. */
+	readonly client: DisplayClientEvents;
+	readonly warn: (line: string) => void;
+	readonly emit: MachineEventListener;
+}
+
+/** Opens the ports. Throws TsvmError: port busy, certificate unreadable. */
+export async function startSpice(config: SpiceConfig, parts: SpiceParts): Promise<SpiceServer> {
+	const { machine, display, client } = parts;
+	const server = new SpiceServer({
+		name: machine.name,
+		uuid: machine.uuid,
+		inputs: machine.inputs,
+		factories: new Map([
+			[ChannelType.display, createDisplayChannel(display)],
+			[ChannelType.cursor, createCursorChannel(display)],
+		]),
+		primary: () => display.primary,
+		clientPresent: (present, capabilities) => client.clientPresent(present, capabilities),
+		warn: parts.warn,
+	});
+	server.onEvent(parts.emit);
+	const { port, addr, password, tls, secureChannels } = config;
+	await server.listen({ host: addr, port, tls, password, secureChannels });
+	return server;
+}
+
+export function spiceControl(server: SpiceServer): SpiceControl {
+	return {
+		setPassword: (password, connected) => server.setPassword(password, connected),
+		expirePassword: (time) => server.expirePassword(time),
+		info: () => server.info(),
+	};
+}
