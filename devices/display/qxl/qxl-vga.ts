@@ -1,0 +1,667 @@
+/**
+ * The QXL paravirtual display with a VGA in it: PCI 1b36:0100, as QEMU's `qxl-vga`.
+ * Interface: spice-protocol 0.14.3, spice/qxl_dev.h; behaviour of ports and interrupts as QEMU 7.2 at revision 5.
+ * It starts as a VGA. A driver that creates a primary surface puts it in native mode, where the guest draws by commands
+ * in rings; only a reset leads back.
+ */
+import {
+	checkVersion,
+	type Device,
+	type DeviceState,
+	type DisplayClientEvents,
+	type DisplaySink,
+	decode,
+	encode,
+	GuestFault,
+	guestError,
+	type Head as HeadValue,
+	type Host,
+	type MmioSpace,
+	PciFunction,
+	type PortSpace,
+	type StateValue,
+	tracePoints,
+	type VideoMemory,
+	WireError,
+} from '../../../src/core/index.ts';
+import { Vga } from '../vga/index.ts';
+import { type CursorState, runCursorCommand } from './cursor.ts';
+import { readDrawable, rect } from './drawable.ts';
+import { CommandError, GuestReader } from './guest-reader.ts';
+import {
+	Cmd,
+	COMMAND_RING_SIZE,
+	Head,
+	Interrupt,
+	IO_SIZE,
+	Io,
+	MemSlot,
+	MonitorsConfig,
+	Ram,
+	Rect,
+	SURF_FLAG_KEEP_DATA,
+	Surface,
+	SurfaceCmd,
+	SurfaceCmdType,
+	SurfaceCreate,
+	UpdateCmd,
+} from './layout.ts';
+import { MEMSLOTS, Memslots } from './memslots.ts';
+import { CommandRing, RamHeader, ReleaseRing } from './ram-header.ts';
+import { ReleaseQueue } from './release.ts';
+import { type ClientHead, QxlRom, ROM_SIZE, SURFACES } from './rom.ts';
+import { SurfaceTable } from './surfaces.ts';
+
+const trace = tracePoints('qxl', {
+	io_write: ['mode', 'port', 'value'],
+	io_unexpected_vga_mode: ['port', 'value'],
+	hard_reset: [],
+	enter_vga_mode: [],
+	exit_vga_mode: [],
+	memslot_add_guest: ['slot', 'start', 'end'],
+	memslot_del_guest: ['slot'],
+	create_guest_primary: ['width', 'height', 'stride', 'format', 'flags'],
+	destroy_primary: [],
+	ring_command: ['type', 'data'],
+	ring_cursor: ['data'],
+	draw: ['op', 'surface', 'left', 'top', 'right', 'bottom'],
+	unsupported_draw: ['type', 'count'],
+	surface_cmd: ['type', 'surface'],
+	update_area: ['surface', 'left', 'top', 'right', 'bottom'],
+	async_complete: ['port'],
+	send_events: ['events'],
+	set_guest_bug: ['message'],
+	client_capabilities: ['present'],
+	client_monitors_config: ['heads', 'taken'],
+	monitors_config: ['count', 'maxAllowed'],
+	log: ['text'],
+});
+
+const MIB = 1 << 20;
+const BAR_RAM = 0;
+const BAR_VRAM = 1;
+const BAR_ROM = 2;
+const BAR_IO = 3;
+const NO_ASYNC = -1;
+/** Bytes copied out of the guest before it gets another turn. */
+const TURN_BYTES = 32 * MIB;
+/** Dropped commands that are logged one by one; after them only every thousandth. */
+const LOGGED_DROPS = 10;
+const MAX_HEADS = 64;
+/** Commands of one ring in one go: two rings full. */
+const MAX_TURNS = 64;
+
+/** Lower 32 bits all ones: what old drivers write to int_mask when they mean "whatever". */
+const ALL_EVENTS = 0xffffffff;
+
+export interface QxlVgaSizes {
+	/** BAR 0 and BAR 1, MiB, powers of two. */
+	readonly ramMb: number;
+	readonly vramMb: number;
+	/** The part of BAR 0 that the VGA and the primary surface share, MiB, a power of two. */
+	readonly vgamemMb: number;
+	/** PCI revision: 5. */
+	readonly revision: number;
+}
+
+export interface QxlVgaParts {
+	readonly host: Host;
+	readonly ports: PortSpace;
+	readonly mmio: MmioSpace;
+	/** BAR 0, `sizes.ramMb` MiB. */
+	readonly ram: VideoMemory;
+	/** BAR 1, `sizes.vramMb` MiB. */
+	readonly vram: VideoMemory;
+	readonly sink: DisplaySink;
+	readonly sizes: QxlVgaSizes;
+	/** VGA BIOS, for the expansion ROM. */
+	readonly vgaBios?: Uint8Array;
+}
+
+/** A mistake that a driver cannot make and go on: raises the ERROR interrupt and stops the device until RESET. */
+class GuestBug extends Error {}
+
+type Mode = 'vga' | 'native' | 'undefined';
+
+export class QxlVga implements Device, DisplayClientEvents {
+	readonly pci: PciFunction;
+	readonly vga: Vga;
+	readonly rom: QxlRom;
+	readonly #parts: QxlVgaParts;
+	readonly #header: RamHeader;
+	readonly #slots: Memslots;
+	readonly #reader: GuestReader;
+	readonly #surfaces: SurfaceTable;
+	readonly #rings: readonly (readonly [CommandRing, number])[];
+	readonly #release: ReleaseQueue;
+	readonly #vgamem: number;
+
+	#mode: Mode = 'undefined';
+	/** The guest broke a rule; nothing but a reset is heard. */
+	#guestBug = false;
+	/** The port of the asynchronous command under way. */
+	#currentAsync: number = NO_ASYNC;
+	#cursor: CursorState = { shape: undefined, x: 0, y: 0, visible: false };
+	#heads: readonly HeadValue[] = [];
+	#maxHeads = 0;
+	/** Ring work is deferred already. */
+	#kicked = false;
+	/** Counts resets, so that work deferred before one does nothing after it. */
+	#epoch = 0;
+	#dropped = 0;
+	#unsupported = 0;
+
+	constructor(parts: QxlVgaParts) {
+		const { host, ports, mmio, ram, vram, sink, sizes } = parts;
+		this.#parts = parts;
+		this.#vgamem = sizes.vgamemMb * MIB;
+		this.#header = new RamHeader(ram);
+		this.rom = new QxlRom(ram.size, this.#vgamem, () => host.clock.now() / 1e6);
+		this.#slots = new Memslots([
+			{ base: () => this.pci.barAddress(BAR_RAM), size: ram.size, bytes: () => ram.bytes() },
+			{ base: () => this.pci.barAddress(BAR_VRAM), size: vram.size, bytes: () => vram.bytes() },
+		]);
+		const memory = ram.size + vram.size;
+		this.#reader = new GuestReader(this.#slots, memory);
+		this.#surfaces = new SurfaceTable(this.#reader, sink, memory);
+		this.#rings = [
+			[new CommandRing(this.#header, Ram.cursorRing), Interrupt.cursor],
+			[new CommandRing(this.#header, Ram.cmdRing), Interrupt.display],
+		];
+		this.#release = new ReleaseQueue(new ReleaseRing(this.#header), this.#slots, () =>
+			this.#sendEvents(Interrupt.display),
+		);
+		this.pci = new PciFunction({
+			name: 'qxl-vga',
+			vendor: 0x1b36,
+			device: 0x0100,
+			revision: sizes.revision,
+			classCode: 0x030000,
+			pin: 1,
+			rom: parts.vgaBios,
+			bars: {
+				[BAR_RAM]: { kind: 'video', size: ram.size, memory: ram },
+				[BAR_VRAM]: { kind: 'video', size: vram.size, memory: vram },
+				[BAR_ROM]: { kind: 'mmio', size: ROM_SIZE, handler: this.rom.handler },
+				[BAR_IO]: {
+					kind: 'io',
+					size: IO_SIZE,
+					handler: {
+						write8: (port, value) => this.#ioWrite(port, value),
+						// Only bytes are decoded; wider accesses are lost.
+						write16: () => {},
+						write32: () => {},
+					},
+				},
+			},
+		});
+		this.vga = new Vga({ host, ports, mmio, memory: ram, size: this.#vgamem, sink });
+		this.#hardReset();
+	}
+
+	reset(): void {
+		this.pci.reset();
+		this.vga.reset();
+		this.#hardReset();
+	}
+
+	/** Which of its two lives the adapter leads; "undefined" is between two primary surfaces. */
+	get mode(): Mode {
+		return this.#mode;
+	}
+
+	// --- what clients ask for -----------------------------------------------------------------------------------
+
+	clientPresent(present: boolean, capabilities: Uint8Array): void {
+		trace.client_capabilities(present);
+		this.rom.setClient(present, capabilities);
+		this.#sendEvents(Interrupt.client);
+	}
+
+	/** A driver takes it if it listens to that interrupt; one that unmasks nothing or all is older than this interrupt. */
+	clientMonitorsConfig(heads: readonly ClientHead[]): boolean {
+		const mask = this.#header.mask;
+		const taken = mask !== 0 && mask !== ALL_EVENTS && (mask & Interrupt.clientMonitorsConfig) !== 0;
+		trace.client_monitors_config(heads.length, taken);
+		if (!taken) return false;
+		if (this.rom.setMonitors(heads)) this.#sendEvents(Interrupt.clientMonitorsConfig);
+		return true;
+	}
+
+	// --- ports --------------------------------------------------------------------------------------------------
+
+	#ioWrite(port: number, value: number): void {
+		trace.io_write(this.#mode, port, value);
+		if (this.#guestBug && port !== Io.reset) return;
+		const isAsync = port >= Io.updateAreaAsync && port <= Io.monitorsConfigAsync && port !== Io.flushRelease;
+		if (this.#mode === 'vga' && !VGA_PORTS.has(port)) {
+			trace.io_unexpected_vga_mode(port, value);
+			// Nice to a driver that waits for an answer.
+			if (isAsync) this.#sendEvents(Interrupt.ioCmd);
+			return;
+		}
+		this.#guarded(() => {
+			if (!isAsync) {
+				this.#run(port, value);
+				return;
+			}
+			if (this.#currentAsync !== NO_ASYNC)
+				throw new GuestBug(`port ${port} is written before port ${this.#currentAsync} has completed`);
+			this.#currentAsync = port;
+			this.#run(SYNC_OF[port] ?? port, value);
+			this.#completeLater(port);
+		});
+	}
+
+	/** The parameters were taken while the guest waited on the port; only the interrupt comes later. */
+	#completeLater(port: number): void {
+		const epoch = this.#epoch;
+		this.#parts.host.defer(() => {
+			if (epoch !== this.#epoch || this.#currentAsync !== port) return;
+			this.#currentAsync = NO_ASYNC;
+			trace.async_complete(port);
+			this.#sendEvents(Interrupt.ioCmd);
+		});
+	}
+
+	#run(port: number, value: number): void {
+		switch (port) {
+			case Io.notifyCmd:
+			case Io.notifyCursor:
+				this.#kick();
+				return;
+			case Io.updateArea:
+				this.#updateArea();
+				return;
+			case Io.updateIrq:
+				this.#updateIrq();
+				return;
+			case Io.notifyOom:
+				if (!this.#release.drained) return;
+				this.#drainRings();
+				this.#release.flush();
+				return;
+			case Io.reset:
+				this.#hardReset();
+				return;
+			case Io.log:
+				trace.log(this.#header.log());
+				return;
+			case Io.memslotAdd:
+				this.#memslotAdd(value);
+				return;
+			case Io.memslotDel:
+				if (value >= MEMSLOTS) throw new GuestBug(`memslot ${value} is deleted, there are ${MEMSLOTS}`);
+				trace.memslot_del_guest(value);
+				this.#slots.delete(value);
+				return;
+			case Io.createPrimary:
+				if (value !== 0) throw new GuestBug(`primary surface ${value} is created`);
+				this.#createPrimary();
+				return;
+			case Io.destroyPrimary:
+				if (value !== 0) throw new GuestBug(`primary surface ${value} is destroyed`);
+				this.#destroyPrimary();
+				return;
+			case Io.destroySurfaceWait:
+				if (value >= SURFACES) throw new GuestBug(`surface ${value} is destroyed, there are ${SURFACES}`);
+				this.#drainRings();
+				this.#surfaces.destroy(value);
+				return;
+			case Io.destroyAllSurfaces:
+				this.#drainRings();
+				for (const id of this.#surfaces.ids) this.#surfaces.destroy(id);
+				this.#mode = 'undefined';
+				return;
+			case Io.flushSurfacesAsync:
+				this.#flushSurfaces();
+				return;
+			case Io.flushRelease:
+				this.#release.flush();
+				return;
+			case Io.monitorsConfigAsync:
+				this.#monitorsConfig();
+				return;
+			default:
+				throw new GuestBug(`port ${port} is written, which does nothing at revision ${this.#parts.sizes.revision}`);
+		}
+	}
+
+	#memslotAdd(slot: number): void {
+		if (slot >= MEMSLOTS) throw new GuestBug(`memslot ${slot} is added, there are ${MEMSLOTS}`);
+		if (this.#slots.has(slot)) throw new GuestBug(`memslot ${slot} is added twice`);
+		const { memStart, memEnd } = this.#header.read(MemSlot, Ram.memSlot);
+		trace.memslot_add_guest(slot, memStart, memEnd);
+		if (!this.#slots.add(slot, memStart, memEnd))
+			throw new GuestBug(`memslot ${slot} from 0x${memStart.toString(16)} to 0x${memEnd.toString(16)} lies in no BAR`);
+	}
+
+	#createPrimary(): void {
+		const create = this.#header.read(SurfaceCreate, Ram.createSurface);
+		const { width, height, stride, format, flags, mem } = create;
+		trace.create_guest_primary(width, height, stride, format, flags);
+		if (Math.abs(stride) * height > this.#vgamem)
+			throw new GuestBug(`primary surface of ${height} rows of ${stride} bytes is larger than the frame buffer`);
+		if (this.#mode === 'native') throw new GuestBug('primary surface is created twice');
+		if (stride % 4 !== 0) throw new GuestBug(`primary surface has a stride of ${stride}, no multiple of 4`);
+		if (this.#mode === 'vga') {
+			trace.exit_vga_mode();
+			this.vga.hide();
+			this.#parts.sink.reset();
+		}
+		this.#mode = 'native';
+		try {
+			this.#surfaces.create(0, { width, height, stride, format, data: mem }, (flags & SURF_FLAG_KEEP_DATA) !== 0);
+		} catch (error) {
+			throw new GuestBug(`primary surface: ${reason(error)}`);
+		}
+	}
+
+	#destroyPrimary(): void {
+		if (this.#mode !== 'native') return;
+		trace.destroy_primary();
+		this.#drainRings();
+		this.#surfaces.destroy(0);
+		this.#mode = 'undefined';
+	}
+
+	#updateArea(): void {
+		const id = this.#header.view.getUint32(Ram.updateSurface, true);
+		const { left, top, right, bottom } = this.#header.read(Rect, Ram.updateArea);
+		trace.update_area(id, left, top, right, bottom);
+		if (id >= SURFACES) throw new GuestBug(`update of surface ${id}, there are ${SURFACES}`);
+		if (left < 0 || top < 0 || left >= right || top >= bottom)
+			throw new GuestBug(`update of area ${left},${top}..${right},${bottom}`);
+		this.#drainRings();
+		this.#attempt('update_area', () => this.#surfaces.writeBack(id, { left, top, right, bottom }));
+	}
+
+	/** Every surface's pixels to where the guest keeps them, before it sleeps. */
+	#flushSurfaces(): void {
+		this.#drainRings();
+		for (const id of this.#surfaces.ids) {
+			const { width, height } = this.#surfaces.get(id) ?? { width: 0, height: 0 };
+			const all = { left: 0, top: 0, right: width, bottom: height };
+			this.#attempt('flush of a surface', () => this.#surfaces.writeBack(id, all));
+		}
+		this.#release.flush();
+	}
+
+	#monitorsConfig(): void {
+		const address = this.#header.view.getBigUint64(Ram.monitorsConfig, true);
+		if (address === 0n) return;
+		this.#attempt('monitors_config', () => {
+			const { count, maxAllowed } = this.#reader.read(MonitorsConfig, address);
+			if (count === 0 || count > MAX_HEADS) throw new CommandError(`${count} heads`);
+			if (maxAllowed !== 0 && maxAllowed < count)
+				throw new CommandError(`${count} heads where ${maxAllowed} are allowed`);
+			const heads = this.#reader.readArray(Head, count, address, MonitorsConfig.min);
+			trace.monitors_config(count, maxAllowed);
+			this.#heads = heads;
+			this.#maxHeads = maxAllowed;
+			this.#parts.sink.monitorsConfig(maxAllowed, heads);
+		});
+	}
+
+	// --- rings --------------------------------------------------------------------------------------------------
+
+	#kick(): void {
+		if (this.#kicked) return;
+		this.#kicked = true;
+		this.#parts.host.defer(() => {
+			this.#kicked = false;
+			this.#guarded(() => this.#processRings(TURN_BYTES, true));
+		});
+	}
+
+	/** Everything in the rings is done before what the guest asks for now.  */
+	#drainRings(): void {
+		this.#processRings(this.#reader.limit, false);
+	}
+
+	/**
+	 * Both rings until they are empty, or until `budget` bytes have been copied. Then `resume` goes on after the guest's
+	 * next turn; without it the rest is given back undrawn, for no guest has that many bytes to show.
+	 */
+	#processRings(budget: number, resume: boolean): void {
+		if (this.#mode === 'vga' || this.#guestBug) return;
+		this.#reader.copied = 0;
+		for (const [ring, event] of this.#rings) {
+			// What commands make the device write may lie on the ring itself, so even the ring's own size needs a bound.
+			let turns = MAX_TURNS;
+			do {
+				for (; ring.count > 0 && turns > 0; turns--) {
+					if (ring.count > COMMAND_RING_SIZE) throw new GuestBug(`ring holds ${ring.count} commands`);
+					const full = this.#reader.copied > budget;
+					if (full && resume) break;
+					const { data, type } = ring.peek();
+					const notify = ring.pop();
+					this.#command(type, data, full);
+					if (notify) this.#sendEvents(event);
+				}
+				if (ring.count > 0) {
+					this.#kick();
+					break;
+				}
+			} while (!ring.wait());
+		}
+	}
+
+	#command(type: number, data: bigint, drop: boolean): void {
+		if (type === Cmd.nop) return;
+		if (drop) this.#drop('more pixels in the ring than video memory holds');
+		else this.#attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
+		this.#attempt('release', () => this.#release.release(data));
+	}
+
+	#execute(type: number, data: bigint): void {
+		if (type === Cmd.cursor) trace.ring_cursor(data);
+		else trace.ring_command(type, data);
+		switch (type) {
+			case Cmd.draw:
+				this.#draw(data);
+				return;
+			case Cmd.update: {
+				const { area, updateId, surfaceId } = this.#reader.read(UpdateCmd, data);
+				this.#surfaces.writeBack(surfaceId, rect(area));
+				this.rom.updateId = updateId;
+				return;
+			}
+			case Cmd.cursor:
+				runCursorCommand(this.#reader, this.#parts.sink, data, this.#cursor);
+				return;
+			case Cmd.message:
+				return;
+			case Cmd.surface:
+				this.#surface(data);
+				return;
+			default:
+				throw new CommandError('no such command');
+		}
+	}
+
+	#draw(address: bigint): void {
+		const drawable = readDrawable(this.#reader, this.#surfaces, address);
+		if (drawable === undefined) return;
+		if ('unsupported' in drawable) {
+			this.#unsupported++;
+			trace.unsupported_draw(drawable.unsupported, this.#unsupported);
+			return;
+		}
+		const { left, top, right, bottom } = drawable.box;
+		trace.draw(drawable.op, drawable.surfaceId, left, top, right, bottom);
+		this.#parts.sink.draw(drawable);
+	}
+
+	#surface(address: bigint): void {
+		const { surfaceId, type, flags } = this.#reader.read(SurfaceCmd, address);
+		trace.surface_cmd(type, surfaceId);
+		if (surfaceId === 0 || surfaceId >= SURFACES) throw new CommandError(`surface ${surfaceId}`);
+		if (type === SurfaceCmdType.create) {
+			if (this.#surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} exists`);
+			const shape = this.#reader.read(Surface, address, SurfaceCmd.min);
+			this.#surfaces.create(surfaceId, shape, (flags & SURF_FLAG_KEEP_DATA) !== 0);
+		} else if (type === SurfaceCmdType.destroy) {
+			if (!this.#surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} does not exist`);
+			this.#surfaces.destroy(surfaceId);
+		} else {
+			throw new CommandError(`surface command of type ${type}`);
+		}
+	}
+
+	/** Does what a command asks; what it cannot, it drops with a word in the log. */
+	#attempt(what: string, work: () => void): void {
+		try {
+			work();
+		} catch (error) {
+			this.#drop(`${what}: ${reason(error)}`);
+		}
+	}
+
+	#drop(message: string): void {
+		this.#dropped++;
+		if (this.#dropped <= LOGGED_DROPS || this.#dropped % 1000 === 0)
+			guestError('qxl', `${message} (dropped, ${this.#dropped} so far)`);
+	}
+
+	// --- interrupts, errors, reset ------------------------------------------------------------------------------
+
+	#sendEvents(events: number): void {
+		const pending = this.#header.pending;
+		if ((pending & events) === events) return;
+		trace.send_events(events);
+		this.#header.pending = (pending | events) >>> 0;
+		this.#updateIrq();
+	}
+
+	#updateIrq(): void {
+		this.pci.irq.set((this.#header.pending & this.#header.mask) !== 0);
+	}
+
+	/** A guest whose driver is broken is told so, and nothing but RESET is heard from then on. */
+	#guarded(work: () => void): void {
+		try {
+			work();
+		} catch (error) {
+			if (!(error instanceof GuestBug)) throw error;
+			trace.set_guest_bug(error.message);
+			guestError('qxl', `${error.message}; the device waits for a reset`);
+			this.#sendEvents(Interrupt.error);
+			this.#guestBug = true;
+		}
+	}
+
+	#hardReset(): void {
+		trace.hard_reset();
+		this.#epoch++;
+		this.#guestBug = false;
+		this.#currentAsync = NO_ASYNC;
+		this.#cursor = { shape: undefined, x: 0, y: 0, visible: false };
+		this.#heads = [];
+		this.#maxHeads = 0;
+		this.#surfaces.clear();
+		this.#slots.clear();
+		this.#release.reset();
+		this.rom.reset();
+		this.#header.reset();
+		this.#updateIrq();
+		this.#enterVga();
+	}
+
+	#enterVga(): void {
+		trace.enter_vga_mode();
+		this.#mode = 'vga';
+		this.#parts.sink.reset();
+		this.vga.show();
+	}
+
+	// --- save and restore ---------------------------------------------------------------------------------------
+
+	/** The bytes of the two BARs are the board's to save; pixels that exist only as drawn are in here. */
+	save(): DeviceState {
+		const { shape, x, y, visible } = this.#cursor;
+		return {
+			version: 1,
+			vga: this.vga.save(),
+			rom: this.rom.save(),
+			mode: this.#mode,
+			guestBug: this.#guestBug,
+			currentAsync: this.#currentAsync,
+			kicked: this.#kicked,
+			memslots: this.#slots.save(),
+			surfaces: this.#surfaces.save(),
+			release: this.#release.save(),
+			cursor: { shape: shape ? { ...shape } : null, x, y, visible },
+			maxHeads: this.#maxHeads,
+			heads: this.#heads.map((head) => encode(Head, head)),
+		};
+	}
+
+	restore(state: DeviceState): void {
+		checkVersion('qxl-vga', state, 1);
+		const part = (name: string) => (state[name] ?? {}) as { [key: string]: StateValue };
+		const { sink } = this.#parts;
+		this.#epoch++;
+		this.rom.restore(state.rom);
+		this.#slots.restore(state.memslots);
+		this.#release.restore(part('release'));
+		this.#guestBug = state.guestBug === true;
+		this.#currentAsync = Number(state.currentAsync);
+		this.#mode = state.mode as Mode;
+		sink.reset();
+		this.vga.hide();
+		this.vga.restore(state.vga as DeviceState);
+		if (this.#mode === 'vga') this.vga.show();
+		this.#surfaces.restore(state.surfaces);
+		this.#restoreCursor(part('cursor'));
+		this.#maxHeads = Number(state.maxHeads);
+		this.#heads = ((state.heads ?? []) as Uint8Array[]).map((head) => decode(Head, head));
+		if (this.#heads.length > 0) sink.monitorsConfig(this.#maxHeads, this.#heads);
+		if (this.#currentAsync !== NO_ASYNC) this.#completeLater(this.#currentAsync);
+		this.#kicked = false;
+		if (state.kicked === true) this.#kick();
+	}
+
+	#restoreCursor(saved: { readonly [key: string]: StateValue | undefined }): void {
+		const shape = (saved.shape ?? undefined) as unknown as CursorState['shape'];
+		this.#cursor = { shape, x: Number(saved.x), y: Number(saved.y), visible: saved.visible === true };
+		if (shape) this.#parts.sink.cursorSet(shape, this.#cursor.x, this.#cursor.y, this.#cursor.visible);
+	}
+}
+
+/** Ports that a guest may write before it has created a primary surface. */
+const VGA_PORTS: ReadonlySet<number> = new Set([
+	Io.reset,
+	Io.setMode,
+	Io.memslotAdd,
+	Io.memslotDel,
+	Io.createPrimary,
+	Io.updateIrq,
+	Io.log,
+	Io.memslotAddAsync,
+	Io.createPrimaryAsync,
+]);
+
+/** The synchronous port that does what an asynchronous one does; flush_surfaces and monitors_config have none. */
+const SYNC_OF: { readonly [port: number]: number | undefined } = {
+	[Io.updateAreaAsync]: Io.updateArea,
+	[Io.memslotAddAsync]: Io.memslotAdd,
+	[Io.createPrimaryAsync]: Io.createPrimary,
+	[Io.destroyPrimaryAsync]: Io.destroyPrimary,
+	[Io.destroySurfaceAsync]: Io.destroySurfaceWait,
+	[Io.destroyAllSurfacesAsync]: Io.destroyAllSurfaces,
+};
+
+const COMMAND_NAMES: { readonly [type: number]: string | undefined } = {
+	[Cmd.draw]: 'draw',
+	[Cmd.update]: 'update',
+	[Cmd.cursor]: 'cursor command',
+	[Cmd.message]: 'message',
+	[Cmd.surface]: 'surface command',
+};
+
+/** What went wrong with a command; anything that is not the guest's fault goes on up. */
+function reason(error: unknown): string {
+	if (error instanceof CommandError || error instanceof GuestFault || error instanceof WireError) return error.message;
+	throw error;
+}
