@@ -136,7 +136,7 @@ export class ChannelLink {
 		this.server = options.server;
 		this.#mini = options.commonCaps.has(CommonCap.miniHeader);
 		this.#header = new Uint8Array(this.#mini ? MINI_HEADER : FULL_HEADER);
-		this.#output = new OutputQueue(options.stream, () => {
+		this.#output = new OutputQueue(options.stream, options.secure, () => {
 			this.#lastProgress = performance.now();
 			this.#wake();
 		});

@@ -2,6 +2,10 @@
  * What waits to be written to one connection. Everything sent during one turn of the event loop leaves together: small
  * pieces copied into one, large ones by reference. At most one batch is in the stream's hands, so its completion is a
  * sign of life even in the middle of a large picture.
+ *
+ * Over TLS no record may hold the end of one message and the start of the next: spice-gtk waits for its socket to
+ * become readable before each message and does not see what OpenSSL has already taken from it. There each message is a
+ * batch of its own.
  */
 import type { Duplex } from 'node:stream';
 
@@ -14,9 +18,14 @@ const FULL = 128 * 1024;
 /** Above this the client is lost: more than a few of the largest pictures wait for it. */
 const OVERFLOW = 64 * 1024 * 1024;
 
+/** Stands between two messages; parts of a message are never empty. */
+const END = new Uint8Array(0);
+
 export class OutputQueue {
 	readonly #stream: Duplex;
 	readonly #progress: () => void;
+	/** Batches end where messages end. */
+	readonly #apart: boolean;
 	#parts: Uint8Array[] = [];
 	/** Index of the first part not yet handed on; the array is cut only now and then. */
 	#next = 0;
@@ -25,9 +34,10 @@ export class OutputQueue {
 	#scheduled = false;
 	#ended = false;
 
-	/** `progress` is called whenever the stream has passed bytes on to the system. */
-	constructor(stream: Duplex, progress: () => void) {
+	/** `apart` keeps messages in TLS records of their own; `progress` is called whenever bytes were passed on. */
+	constructor(stream: Duplex, apart: boolean, progress: () => void) {
 		this.#stream = stream;
+		this.#apart = apart;
 		this.#progress = progress;
 	}
 
@@ -46,6 +56,7 @@ export class OutputQueue {
 		if (this.#ended) return;
 		this.#add(header);
 		for (const part of parts) this.#add(part);
+		if (this.#apart) this.#parts.push(END);
 		if (!this.#scheduled && this.#inFlight === 0) {
 			this.#scheduled = true;
 			process.nextTick(() => {
@@ -83,7 +94,8 @@ export class OutputQueue {
 	#flush(): void {
 		const stream = this.#stream;
 		if (this.#ended || this.#inFlight > 0 || this.#bytes === 0 || stream.destroyed || stream.writableEnded) return;
-		const chunks = this.#takeBatch();
+		const batch = this.#takeBatch();
+		const chunks = this.#apart && batch.length > 1 ? [Buffer.concat(batch)] : batch;
 		let size = 0;
 		for (const chunk of chunks) size += chunk.length;
 		this.#inFlight = size;
@@ -111,6 +123,11 @@ export class OutputQueue {
 		};
 		while (room > 0 && this.#next < this.#parts.length) {
 			const part = this.#parts[this.#next];
+			if (part === END) {
+				this.#next++;
+				if (room < BATCH) break;
+				continue;
+			}
 			const piece = part.length > room ? part.subarray(0, room) : part;
 			if (piece.length < part.length) this.#parts[this.#next] = part.subarray(room);
 			else this.#next++;

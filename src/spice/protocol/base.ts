@@ -4,7 +4,6 @@ import { wire } from '../../core/index.ts';
 const { array, bytes, Empty, rest, struct, u8, u32, u64 } = wire;
 
 export const WaitForChannel = struct({ channelType: u8, channelId: u8, messageSerial: u64 });
-/** `message` is `messageLen` bytes and a NUL that the length does not count. */
 export const Notify = struct({ timeStamp: u64, severity: u32, visibility: u32, what: u32, message: bytes(u32, 65536) });
 export const Disconnecting = struct({ timeStamp: u64, reason: u32 });
 
