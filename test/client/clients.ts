@@ -1,10 +1,13 @@
 /** The real clients behind one face: connect, show the guest's picture, type, move the pointer. */
-import { createReadStream, existsSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createReadStream, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { extname, join, normalize } from 'node:path';
+import { tmpdir } from 'node:os';
+import { dirname, extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
-import type { Picture } from '../helpers/picture.ts';
-import { XDisplay } from '../helpers/x11.ts';
+import { type Picture, readPng } from '../helpers/picture.ts';
+import { waitFor, XDisplay } from '../helpers/x11.ts';
 
 export interface Client {
 	/** Connects to a SPICE server on 127.0.0.1. */
@@ -17,6 +20,8 @@ export interface Client {
 	enter(): Promise<void>;
 	/** Moves the client's pointer over the guest's picture, which stands at `origin` in what picture() shows. */
 	point(origin: { readonly x: number; readonly y: number }, x: number, y: number): Promise<void>;
+	/** Clicks into the picture, which a client with a relative pointer answers by taking the pointer. */
+	grab(origin: { readonly x: number; readonly y: number }): Promise<void>;
 	/** What the client said, for failing tests. */
 	log(): string;
 	stop(): Promise<void>;
@@ -56,6 +61,10 @@ class WindowClient implements Client {
 
 	async point(origin: { readonly x: number; readonly y: number }, x: number, y: number): Promise<void> {
 		this.#x.run('xdotool', ['mousemove', String(origin.x + x), String(origin.y + y)]);
+	}
+
+	async grab(origin: { readonly x: number; readonly y: number }): Promise<void> {
+		this.#x.run('xdotool', ['mousemove', String(origin.x + 400), String(origin.y + 300), 'click', '1']);
 	}
 
 	log(): string {
@@ -138,6 +147,10 @@ class Html5Client implements Client {
 		await this.#tab.mouse.move((box?.x ?? 0) + x, (box?.y ?? 0) + y, { steps: 5 });
 	}
 
+	async grab(): Promise<void> {
+		await this.#tab.click('#spice-screen canvas', { position: { x: 300, y: 300 } });
+	}
+
 	log(): string {
 		return this.#log;
 	}
@@ -153,9 +166,68 @@ class Html5Client implements Client {
 	}
 }
 
+/** spice-gtk's own library through Python gi, without a window (probe.py). */
+class GiClient implements Client {
+	readonly #folder = mkdtempSync(join(tmpdir(), 'tsvm-gi-'));
+	#child: ChildProcess | undefined;
+	#log = '';
+
+	async connect(port: number): Promise<void> {
+		const probe = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'test', 'client', 'probe.py');
+		this.#child = spawn('/usr/bin/python3', [probe, '--port', String(port)], { stdio: ['pipe', 'pipe', 'pipe'] });
+		const keep = (data: Buffer) => {
+			this.#log = (this.#log + data.toString()).slice(-200_000);
+		};
+		this.#child.stdout?.on('data', keep);
+		this.#child.stderr?.on('data', keep);
+		await this.#command('connect');
+		await this.#command('wait-primary');
+	}
+
+	async picture(): Promise<Picture> {
+		const path = join(this.#folder, 'dump.png');
+		await this.#command(`dump ${path}`);
+		return readPng(path);
+	}
+
+	async type(text: string): Promise<void> {
+		await this.#command(`type ${text}`);
+	}
+
+	async enter(): Promise<void> {
+		await this.#command('key 28');
+	}
+
+	async point(_origin: { readonly x: number; readonly y: number }, x: number, y: number): Promise<void> {
+		await this.#command(`motion ${Math.round(x / 10)} ${Math.round(y / 10)}`);
+	}
+
+	async grab(): Promise<void> {
+		await this.#command('click 1');
+	}
+
+	log(): string {
+		return this.#log;
+	}
+
+	async stop(): Promise<void> {
+		this.#child?.kill();
+		rmSync(this.#folder, { recursive: true, force: true });
+	}
+
+	async #command(command: string): Promise<void> {
+		const from = this.#log.length;
+		const answer = (kind: string) => this.#log.indexOf(`{"${kind}": ${JSON.stringify(command)}`, from) >= 0;
+		this.#child?.stdin?.write(`${command}\n`);
+		await waitFor(() => answer('done') || answer('failed'), `the probe to answer ${command}: ${this.#log.slice(-800)}`);
+		if (answer('failed')) throw new Error(`the probe could not ${command}: ${this.#log.slice(-800)}`);
+	}
+}
+
 export const clients: Readonly<Record<string, () => Client>> = {
 	'remote-viewer': () =>
 		new WindowClient('remote-viewer', 'Remote Viewer', (port) => ['--spice-debug', `spice://127.0.0.1:${port}`]),
 	spicy: () => new WindowClient('spicy', 'spicy', (port) => ['-h', '127.0.0.1', '-p', String(port)]),
+	'spice-gtk': () => new GiClient(),
 	'spice-html5': () => new Html5Client(),
 };
