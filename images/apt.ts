@@ -65,23 +65,25 @@ export class Apt {
 
 	/** The newest version of a package; throws TsvmError if there is none. */
 	async show(name: string): Promise<Package> {
-		const text = await run('apt-cache', ['show', '--no-all-versions', name], { env: this.#env }).catch(() => '');
-		const field = (key: string) => new RegExp(`^${key}: (.*)$`, 'm').exec(text)?.[1] ?? '';
-		const found = {
-			name: field('Package'),
-			version: field('Version'),
-			architecture: field('Architecture'),
-			sha256: field('SHA256'),
-			size: Number(field('Size')),
-			depends: field('Depends'),
-		};
-		if (found.name !== name || !found.version || !/^[0-9a-f]{64}$/.test(found.sha256))
+		return (await this.showAll([name]))[0];
+	}
+
+	/** The newest version of each, in the order asked for; throws TsvmError naming those that are not there. */
+	async showAll(names: readonly string[]): Promise<Package[]> {
+		const text = await run('apt-cache', ['show', '--no-all-versions', ...names], { env: this.#env }).catch(() => '');
+		const found = new Map<string, Package>();
+		for (const stanza of text.split('\n\n')) {
+			const described = describe(stanza);
+			if (described) found.set(described.name, described);
+		}
+		const missing = names.filter((name) => !found.has(name));
+		if (missing.length > 0)
 			throw new TsvmError(
 				'package-unknown',
-				`Debian ${SUITE} has no package ${name} for i386`,
+				`Debian ${SUITE} for i386 has no ${missing.join(', ')}`,
 				'check TSVM_DEBIAN_MIRROR',
 			);
-		return found;
+		return names.map((name) => found.get(name) as Package);
 	}
 
 	/** Path of the package's .deb, fetched unless it is in the cache; its checksum is verified either way. */
@@ -115,6 +117,19 @@ export class Apt {
 	get #env(): Record<string, string> {
 		return { APT_CONFIG: join(this.#root, 'apt.conf') };
 	}
+}
+
+function describe(stanza: string): Package | undefined {
+	const field = (key: string) => new RegExp(`^${key}: (.*)$`, 'm').exec(stanza)?.[1] ?? '';
+	const out = {
+		name: field('Package'),
+		version: field('Version'),
+		architecture: field('Architecture'),
+		sha256: field('SHA256'),
+		size: Number(field('Size')),
+		depends: field('Depends'),
+	};
+	return out.name && out.version && /^[0-9a-f]{64}$/.test(out.sha256) ? out : undefined;
 }
 
 /** Names of complete list folders, newest first. */

@@ -6,6 +6,7 @@ import { TsvmError } from '../src/core/index.ts';
 import type { Progress } from './apt.ts';
 import { cacheDirectory, makeFolder } from './cache.ts';
 import { dataHash } from './data.ts';
+import { desktop } from './desktop.ts';
 import { mini } from './mini.ts';
 import type { Recipe } from './recipe.ts';
 import { requireTools } from './run.ts';
@@ -43,7 +44,7 @@ export interface ImageInfo {
 	readonly built: boolean;
 }
 
-const recipes: readonly Recipe[] = [mini];
+const recipes: readonly Recipe[] = [mini, desktop];
 /** A built image is used without asking for newer packages for this long, ms. */
 const FRESH = 7 * 24 * 3600 * 1000;
 const KEPT = 2;
@@ -76,31 +77,33 @@ export async function buildImage(name: string, options: ImageOptions = {}): Prom
 	const { cache = cacheDirectory(), progress = () => {}, refresh = false } = options;
 	const folder = imageFolder(cache, recipe);
 	const known = await current(recipe, folder);
-	if (known && !refresh && Date.now() - known.checked < FRESH) return describe(recipe, known);
+	if (known && !refresh && Date.now() - known.checked < FRESH) return describe(recipe, folder, known);
 
 	await requireTools(recipe.tools);
 	try {
 		const plan = await recipe.resolve({ cache, progress, refresh });
 		const key = createHash('sha256').update(JSON.stringify(plan.versions)).digest('hex').slice(0, 16);
-		const target = join(folder, `${recipeKey(recipe)}-${key}`);
+		const build = `${recipeKey(recipe)}-${key}`;
+		const target = join(folder, build);
 		if (!(await exists(target))) {
-			progress(`building ${recipe.name}: ${plan.versions.join(', ')}`);
+			progress(`building ${recipe.name} with kernel ${plan.versions[0]}`);
 			await makeFolder(target, (temporary) => plan.build(temporary, { cache, progress, refresh }));
 		}
-		const record = { recipe: recipeKey(recipe), folder: target, versions: plan.versions, checked: Date.now() };
+		const record = { recipe: recipeKey(recipe), build, versions: plan.versions, checked: Date.now() };
 		await remember(folder, record);
-		return describe(recipe, record);
+		return describe(recipe, folder, record);
 	} catch (error) {
 		// Without a network last week's image is better than none, unless a newer one was asked for.
 		if (!known || refresh) throw error;
 		progress(`${recipe.name} cannot be checked for newer packages now; using the one of last time`);
-		return describe(recipe, known);
+		return describe(recipe, folder, known);
 	}
 }
 
 interface BuildRecord {
 	readonly recipe: string;
-	readonly folder: string;
+	/** Name of the build's folder beside this record, so that a cache may be moved. */
+	readonly build: string;
 	readonly versions: readonly string[];
 	/** When packages were last looked up, ms. */
 	readonly checked: number;
@@ -117,8 +120,8 @@ function recipeKey(recipe: Recipe): string {
 		.slice(0, 16);
 }
 
-function describe(recipe: Recipe, record: BuildRecord): Image {
-	const at = (name: string | undefined) => (name === undefined ? undefined : join(record.folder, name));
+function describe(recipe: Recipe, folder: string, record: BuildRecord): Image {
+	const at = (name: string | undefined) => (name === undefined ? undefined : join(folder, record.build, name));
 	return {
 		name: recipe.name,
 		versions: record.versions,
@@ -134,7 +137,8 @@ async function current(recipe: Recipe, folder: string): Promise<BuildRecord | un
 	try {
 		const record = JSON.parse(await readFile(join(folder, 'current.json'), 'utf8')) as BuildRecord;
 		if (record.recipe !== recipeKey(recipe)) return undefined;
-		for (const file of Object.values(recipe.files)) if (!(await exists(join(record.folder, file)))) return undefined;
+		for (const file of Object.values(recipe.files))
+			if (!(await exists(join(folder, record.build, file)))) return undefined;
 		return record;
 	} catch {
 		return undefined;
@@ -150,7 +154,7 @@ async function remember(folder: string, record: BuildRecord): Promise<void> {
 	const dated = await Promise.all(builds.map(async (n) => ({ n, time: (await stat(join(folder, n))).mtimeMs })));
 	dated.sort((a, b) => b.time - a.time);
 	for (const { n } of dated.slice(KEPT))
-		if (join(folder, n) !== record.folder) await rm(join(folder, n), { recursive: true, force: true });
+		if (n !== record.build) await rm(join(folder, n), { recursive: true, force: true });
 }
 
 async function exists(path: string): Promise<boolean> {
