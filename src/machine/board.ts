@@ -15,6 +15,7 @@ import { Pit } from '../../devices/chipset/pit.ts';
 import { Port61 } from '../../devices/chipset/port61.ts';
 import { Port92 } from '../../devices/chipset/port92.ts';
 import { Rtc } from '../../devices/chipset/rtc.ts';
+import { QxlVga } from '../../devices/display/qxl/index.ts';
 import { AtaDisk, type IdeDrive, Piix3Ide } from '../../devices/ide/index.ts';
 import { I8042, Ps2Keyboard, Ps2Mouse } from '../../devices/input/index.ts';
 import { PciBus } from '../../devices/pci/bus.ts';
@@ -54,6 +55,7 @@ export class Board {
 	readonly keyboard = new Ps2Keyboard();
 	readonly mouse = new Ps2Mouse();
 	readonly pm: Piix4Pm;
+	readonly qxl: QxlVga;
 	/** In the order of reset, save and restore: buses after what sits on them, the CPU last. */
 	readonly #devices = new Map<string, Device>();
 	readonly #bios: Uint8Array;
@@ -101,6 +103,7 @@ export class Board {
 			const { base, irq } = COM_PORTS[n];
 			if (backend) this.#add(`serial${n}`, new Uart16550(cpu, ports, irqs.source(irq), { base, backend }));
 		}
+		this.qxl = this.#add('qxl-vga', createQxl(parts));
 		this.#add('debugcon', new Debugcon(cpu, ports, parts.onDebugLine));
 		this.#add('fw-cfg', new FwCfg(cpu, ports, parts.fwCfg));
 
@@ -108,6 +111,7 @@ export class Board {
 		this.pci.plug(1, piix3.pci, 0);
 		this.pci.plug(1, ide.pci, 1);
 		this.pci.plug(1, this.pm.pci, 3);
+		this.pci.plug(2, this.qxl.pci);
 		this.#devices.set('pci', this.pci);
 		this.#devices.set('cpu', cpu);
 		this.#mapBios();
@@ -156,4 +160,18 @@ export class Board {
 		const low = this.#bios.subarray(Math.max(0, this.#bios.length - LOW_BIOS));
 		this.cpu.dma.write(MIB - low.length, low);
 	}
+}
+
+function createQxl({ cpu, config, sink, vgaBios }: BoardParts): QxlVga {
+	const { ram, vram, vgamem } = config.display;
+	return new QxlVga({
+		host: cpu,
+		ports: cpu.ports,
+		mmio: cpu.mmio,
+		ram: cpu.allocateVideo(ram),
+		vram: cpu.allocateVideo(vram),
+		sink,
+		sizes: { ramMb: ram / MIB, vramMb: vram / MIB, vgamemMb: vgamem / MIB, revision: 5 },
+		vgaBios,
+	});
 }
