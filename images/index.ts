@@ -13,6 +13,7 @@ import { requireTools } from './run.ts';
 
 export type { Progress } from './apt.ts';
 export { cacheDirectory } from './cache.ts';
+export { exportImage } from './export.ts';
 export { fetchSeabios } from './seabios.ts';
 
 export interface ImageOptions {

@@ -147,8 +147,7 @@ async function unpackedKernel(
 	cache: string | undefined,
 ): Promise<KernelImage | undefined> {
 	if (!image.payload) return undefined;
-	const folder = cache === undefined ? undefined : join(cache, 'kernels');
-	const cached = folder && join(folder, `${createHash('sha256').update(bytes).digest('hex')}.elf`);
+	const cached = cache && join(cache, `${createHash('sha256').update(bytes).digest('hex')}.elf`);
 	if (cached) {
 		const kept = await readFile(cached).catch(() => undefined);
 		if (kept && kept.length === image.unpackedSize) return parseVmlinux(kept, file);
@@ -163,7 +162,7 @@ async function unpackedKernel(
 	if (!elf) return undefined;
 	const kernel = parseVmlinux(elf, file);
 	// A full or read-only cache costs time only, so it must not stop the machine.
-	if (folder && cached) await keep(folder, cached, elf).catch(() => undefined);
+	if (cache && cached) await keep(cache, cached, elf).catch(() => undefined);
 	return kernel;
 }
 
