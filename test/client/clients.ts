@@ -226,7 +226,7 @@ class GiClient implements Client {
 
 export const clients: Readonly<Record<string, () => Client>> = {
 	'remote-viewer': () =>
-		new WindowClient('remote-viewer', 'Remote Viewer', (port) => ['--spice-debug', `spice://127.0.0.1:${port}`]),
+		new WindowClient('remote-viewer', '[Rr]emote.[Vv]iewer', (port) => ['--spice-debug', `spice://127.0.0.1:${port}`]),
 	spicy: () => new WindowClient('spicy', 'spicy', (port) => ['-h', '127.0.0.1', '-p', String(port)]),
 	'spice-gtk': () => new GiClient(),
 	'spice-html5': () => new Html5Client(),

@@ -2,7 +2,6 @@
  * What one client has not been sent yet: operations in order, of which later ones hide earlier ones. It never grows
  * beyond its limits: a client that falls behind loses the single steps and gets the pixels as they are by then.
  */
-import type { Rect } from '../../core/index.ts';
 import type { Canvas } from './canvas.ts';
 import { type ClientOp, type ControlOp, hides, reads, snapshot, weight } from './ops.ts';
 import { Damage } from './region.ts';
@@ -44,8 +43,8 @@ export class PendingOps {
 		this.#drop();
 		this.#canvas = canvas;
 		this.#ops.push({ kind: 'create', width: canvas.width, height: canvas.height });
-		for (const rect of bands({ left: 0, top: 0, right: canvas.width, bottom: canvas.height }))
-			this.#push(snapshot(canvas, rect));
+		// In one piece: spicy-screenshot takes what the first drawing shows.
+		this.#push(snapshot(canvas, { left: 0, top: 0, right: canvas.width, bottom: canvas.height }));
 	}
 
 	/** The primary surface is gone, if the client had one. */
@@ -130,13 +129,4 @@ export class PendingOps {
 		this.#bytes = 0;
 		this.#damage.clear();
 	}
-}
-
-/** `rect` cut into bands that are worth a thread each. */
-function bands(rect: Rect): Rect[] {
-	const rows = Math.max(1, Math.floor(BAND_PIXELS / (rect.right - rect.left)));
-	const out: Rect[] = [];
-	for (let top = rect.top; top < rect.bottom; top += rows)
-		out.push({ ...rect, top, bottom: Math.min(rect.bottom, top + rows) });
-	return out;
 }
