@@ -148,7 +148,6 @@ export class V86Backend implements CpuBackend {
 
 	#start(options: CpuOptions): void {
 		const { exports } = this.#core;
-		exports.set_jit_config(1, 1);
 		this.#memory.u8[ACPI_ENABLED] = 1;
 		exports.reset_cpu();
 		if (options.fastVideo && options.videoMemory > 0) {

@@ -1,6 +1,7 @@
 /** Loads v86.wasm and makes sure that it is the module this folder was written for. */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 import { TsvmError } from '../../core/index.ts';
 import { JIT_TABLE_SIZE, JIT_TABLE_START } from './layout.ts';
 import './webassembly.ts';
@@ -52,7 +53,6 @@ const functions = {
 	main_loop: 0,
 	reset_cpu: 0,
 	rust_init: 0,
-	set_jit_config: 2,
 	set_tsc: 2,
 	store_current_tsc: 0,
 	update_state_flags: 0,
@@ -98,12 +98,20 @@ const importNames: Record<keyof CoreImports, true> = {
 
 let compiled: Promise<WebAssembly.Module> | undefined;
 
+/**
+ * V8's baseline compiler for all WebAssembly of this process. Translated guest code comes in hundreds of modules that
+ * live for seconds: optimizing them, and the core's huge interpreter function, costs twice the time it ever saves
+ * (docs/cpu.md has the figures). Must be set before the first module is compiled.
+ */
+const V8_FLAGS = '--liftoff-only';
+
 /** The compiled module, shared by all machines of this process. */
 function coreModule(): Promise<WebAssembly.Module> {
 	compiled ??= (async () => {
 		const require = createRequire(import.meta.url);
 		const path = require.resolve('v86/build/v86.wasm');
 		const bytes = await readFile(path);
+		setFlagsFromString(V8_FLAGS);
 		return WebAssembly.compile(bytes);
 	})();
 	return compiled;
