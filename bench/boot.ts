@@ -7,6 +7,7 @@ import { end, type Guest, quantile, startQemu, startTsvm, untilMarker } from './
 
 const runs = Number(process.argv[2] ?? 5);
 const image = await buildImage('debian-mini', { progress: (line) => console.error(line) });
+if (image.kernel === undefined || image.initrd === undefined) throw new Error('debian-mini has no kernel');
 const guest: Guest = { kernel: image.kernel, initrd: image.initrd, append: image.append, memoryMiB: 256 };
 
 const markers = ['TSVM-BOOT-OK', 'TSVM-SHELL-READY'];
