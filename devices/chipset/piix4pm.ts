@@ -58,7 +58,8 @@ const ACPI_DISABLE = 0xf0;
 const PM_TIMER_HZ = 3579545;
 const HALF_RANGE = 0x800000;
 
-const PM_SIZE = 0x40;
+/** The block decodes 64 ports; nothing answers behind the timer. */
+const PM_SIZE = 0x0c;
 const GPE0_BASE = 0xafe0;
 
 export const pmBlock = registers({
@@ -99,7 +100,7 @@ export class Piix4Pm implements Device {
 	readonly #timer: Timer;
 	readonly #onPowerOff: () => void;
 	/** Timer ticks (not wrapped) at which TMR_STS rises next. */
-	#overflow = HALF_RANGE;
+	#overflow = 0;
 	#apmc = 0;
 	#apms = 0;
 	#pmBase = -1;
@@ -160,7 +161,8 @@ export class Piix4Pm implements Device {
 		this.gpe.reset();
 		this.#apmc = 0;
 		this.#apms = 0;
-		this.#overflow = this.#nextOverflow();
+		// As in QEMU the status bit is up after reset; a guest clears it before it enables the event.
+		this.#overflow = 0;
 		this.#mapPm();
 		this.#update();
 	}

@@ -330,6 +330,7 @@ export class Rtc implements Device {
 		trace.set(ms);
 		this.#offset += ms - this.#now();
 		this.#second = Math.floor(this.#now() / 1000);
+		this.#showTime();
 	}
 
 	#encode(n: number): number {

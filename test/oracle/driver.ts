@@ -79,12 +79,11 @@ export class QemuDriver extends DeviceDriver {
 	step(ns: number): Promise<number> {
 		return this.qtest.step(ns);
 	}
-	/** QEMU wires the PIT's request 0 to I/O APIC pin 2. */
 	rises(line: number): number {
-		return this.qtest.rises.get(line === 0 ? 2 : line) ?? 0;
+		return this.qtest.rises.get(line) ?? 0;
 	}
 	level(line: number): boolean {
-		return this.qtest.levels.get(line === 0 ? 2 : line) ?? false;
+		return this.qtest.levels.get(line) ?? false;
 	}
 	close(): Promise<void> {
 		return this.qtest.close();

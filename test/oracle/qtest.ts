@@ -19,8 +19,10 @@ const PM_BASE = 0xb000;
 const PM_FUNCTION = 0x80000b00;
 
 export interface QtestOptions {
-	/** Options after `-machine pc,hpet=off,smm=off -nodefaults`. */
+	/** Options after `-machine pc,hpet=off -nodefaults`. */
 	readonly args?: readonly string[];
+	/** QEMU's system management mode; off if left out, as our core has none. */
+	readonly smm?: boolean;
 	/** Guest RAM, bytes. */
 	readonly memory?: number;
 }
@@ -61,11 +63,12 @@ export class Qtest {
 		const folder = await mkdtemp(join(tmpdir(), 'tsvm-qtest-'));
 		const bios = join(folder, 'halt.bin');
 		await writeFile(bios, haltingBios());
+		const machine = `pc,hpet=off,smm=${options.smm ? 'on' : 'off'}`;
 		const child = spawn(
 			QEMU,
 			[
 				...['-accel', 'tcg', '-S', '-qtest', 'stdio', '-qtest-log', '/dev/null', '-display', 'none', '-nodefaults'],
-				...['-machine', 'pc,hpet=off,smm=off', '-m', `${(options.memory ?? 128 << 20) / 2 ** 20}M`, '-bios', bios],
+				...['-machine', machine, '-m', `${(options.memory ?? 128 << 20) / 2 ** 20}M`, '-bios', bios],
 				...['-chardev', 'socket,id=qmp,fd=3', '-mon', 'chardev=qmp,mode=control', ...(options.args ?? [])],
 			],
 			{ stdio: ['pipe', 'pipe', 'pipe', 'pipe'] },
@@ -109,7 +112,7 @@ export class Qtest {
 		return reply.return;
 	}
 
-	/** Counts edges on the inputs of the I/O APIC: ISA request n on pin n, but 0 on 2. */
+	/** Counts edges on the inputs of the I/O APIC, which are the ISA requests by number. */
 	async interceptIrqs(): Promise<void> {
 		await this.command('irq_intercept_in ioapic');
 	}
