@@ -59,6 +59,8 @@ const ACK_WINDOW = 20;
 const ACK_WINDOW_LOW_BANDWIDTH = 40;
 /** Messages that may wait for the ack window; a sender that heeds `writable` never comes near. */
 const MAX_HELD = 8192;
+/** Above this many bytes the client is lost: more than a few of the largest pictures wait for it. */
+const MAX_BACKLOG = 64 * 1024 * 1024;
 const PING_INTERVAL_MS = 15_000;
 /** A client that neither reads nor answers for this long is gone. */
 const DEAD_AFTER_MS = 30_000;
@@ -77,6 +79,7 @@ const trace = tracePoints('spice.channel', {
 interface Held {
 	readonly header: Uint8Array;
 	readonly parts: readonly Uint8Array[];
+	readonly size: number;
 }
 
 export class ChannelLink {
@@ -105,6 +108,7 @@ export class ChannelLink {
 
 	#serial = 0n;
 	readonly #held: Held[] = [];
+	#heldBytes = 0;
 	#window = ACK_WINDOW;
 	#generation = 0;
 	#clientGeneration = 0;
@@ -196,10 +200,14 @@ export class ChannelLink {
 		let size = 0;
 		for (const part of parts) size += part.length;
 		trace.send(channelName(this.channelType), type, size);
-		const held: Held = { header: this.#makeHeader(type, size), parts };
-		if (this.#windowOpen && this.#held.length === 0) this.#emit(held);
-		else this.#held.push(held);
-		if (this.#held.length > MAX_HELD || this.#output.overflowing) {
+		const message: Held = { header: this.#makeHeader(type, size), parts, size };
+		if (this.#windowOpen && this.#held.length === 0) {
+			this.#emit(message);
+		} else {
+			this.#held.push(message);
+			this.#heldBytes += size;
+		}
+		if (this.#held.length > MAX_HELD || this.#heldBytes + this.#output.bytes > MAX_BACKLOG) {
 			this.session.close(`${this.name}: the client does not read`);
 			return;
 		}
@@ -252,6 +260,7 @@ export class ChannelLink {
 		this.#closed = true;
 		trace.close(channelName(this.channelType), this.channelId, reason);
 		this.#held.length = 0;
+		this.#heldBytes = 0;
 		this.#pings.clear();
 		this.onWritable = undefined;
 		this.onPong = undefined;
@@ -301,6 +310,7 @@ export class ChannelLink {
 		while (this.#windowOpen && !this.#output.full) {
 			const next = this.#held.shift();
 			if (next === undefined) break;
+			this.#heldBytes -= next.size;
 			this.#emit(next);
 		}
 		if (this.#blocked && this.writable) {

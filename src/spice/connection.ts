@@ -1,6 +1,6 @@
 /**
- * One accepted connection until its channel stands: TLS, WebSocket or plain, then the link stage. It has ten seconds
- * for all of it.
+ * One accepted connection until its channel stands: TLS, WebSocket or plain, then the link stage. It has a few
+ * seconds for all of it.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -9,8 +9,6 @@ import type { Address } from './channel.ts';
 import { type LinkHost, type LinkRequest, LinkStage, type Refusal } from './link.ts';
 import type { WebSocketGate } from './websocket.ts';
 
-/** libspice-server waits as long for each step of a link. */
-const LINK_TIMEOUT_MS = 10_000;
 /** How long a refusal may take to reach the client. */
 const FAREWELL_MS = 1000;
 const GET = Buffer.from('GET ');
@@ -18,6 +16,7 @@ const GET = Buffer.from('GET ');
 /** What a connection needs of the server; the rest of LinkHost is the connection's own. */
 export interface ConnectionHost extends Pick<LinkHost, 'keys' | 'ticketing' | 'openKey' | 'caps'> {
 	readonly webSockets: WebSocketGate;
+	readonly linkTimeoutMs: number;
 	examine(request: LinkRequest, secure: boolean): Refusal | undefined;
 	admit(request: LinkRequest): Refusal | undefined;
 	/** The channel stands: `stream` belongs to it from now on. */
@@ -46,7 +45,7 @@ export class Connection implements LinkHost {
 		this.client = address(socket.remoteAddress, socket.remotePort);
 		this.server = address(socket.localAddress, socket.localPort);
 		this.peer = `${this.client.host}:${this.client.port}`;
-		this.#timer = setTimeout(() => this.#end('did not finish linking in time'), LINK_TIMEOUT_MS);
+		this.#timer = setTimeout(() => this.#end('did not finish linking in time'), host.linkTimeoutMs);
 		this.#timer.unref();
 		socket.setNoDelay(true);
 		socket.setKeepAlive(true, 30_000);

@@ -1,21 +1,21 @@
 /** Opening ports, with the errors that operators meet put into words. */
-import { createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { TsvmError } from '../core/index.ts';
 
 /** Where `auto` begins: the first port of SPICE and VNC displays. */
 export const FIRST_AUTO_PORT = 5900;
 const AUTO_PORTS = 1000;
 
-/** Listens on `port`, or on the next free one. Throws TsvmError. */
+/** Listens on `port`, or for `auto` on the next free one. Throws TsvmError. */
 export async function openPort(
 	host: string,
 	port: number | 'auto',
 	accept: (socket: Socket) => void,
 ): Promise<{ readonly server: Server; readonly port: number }> {
-	if (port !== 'auto') return { server: await listen(host, port, accept), port };
+	if (port !== 'auto') return opened(await listen(host, port, accept));
 	for (let candidate = FIRST_AUTO_PORT; candidate < FIRST_AUTO_PORT + AUTO_PORTS; candidate++) {
 		try {
-			return { server: await listen(host, candidate, accept), port: candidate };
+			return opened(await listen(host, candidate, accept));
 		} catch (error) {
 			if (!(error instanceof TsvmError) || error.code !== 'spice-port-busy') throw error;
 		}
@@ -23,6 +23,11 @@ export async function openPort(
 	const last = FIRST_AUTO_PORT + AUTO_PORTS - 1;
 	const message = `no port from ${FIRST_AUTO_PORT} to ${last} is free on ${host}`;
 	throw new TsvmError('spice-port-busy', message, 'name a port');
+}
+
+/** Port 0 lets the system choose: what it chose is the answer. */
+function opened(server: Server): { readonly server: Server; readonly port: number } {
+	return { server, port: (server.address() as AddressInfo).port };
 }
 
 function listen(host: string, port: number, accept: (socket: Socket) => void): Promise<Server> {

@@ -15,8 +15,6 @@ const BATCH = 256 * 1024;
 const SMALL = 4096;
 /** Above this backlog a sender should wait. */
 const FULL = 128 * 1024;
-/** Above this the client is lost: more than a few of the largest pictures wait for it. */
-const OVERFLOW = 64 * 1024 * 1024;
 
 /** Stands between two messages; parts of a message are never empty. */
 const END = new Uint8Array(0);
@@ -47,9 +45,6 @@ export class OutputQueue {
 	}
 	get full(): boolean {
 		return this.#bytes >= FULL;
-	}
-	get overflowing(): boolean {
-		return this.#bytes > OVERFLOW;
 	}
 
 	push(header: Uint8Array, parts: readonly Uint8Array[]): void {

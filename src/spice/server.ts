@@ -37,6 +37,8 @@ export interface SpiceServerOptions {
 	readonly mmTime?: () => number;
 	/** A display channel came (its client's capabilities, 58 bytes as in QXLRom.client_capabilities) or the last one left. */
 	readonly clientPresent?: (present: boolean, capabilities: Uint8Array) => void;
+	/** How long a connection may take to link, ms. Default 10 s, as long as libspice-server waits. */
+	readonly linkTimeoutMs?: number;
 	/** One line for the log: a refused client, a channel closed for an error. Never more than a few a second. */
 	readonly warn?: (message: string) => void;
 }
@@ -92,6 +94,7 @@ const trace = tracePoints('spice', {
 /** Connections that have not linked yet; beyond that the oldest one goes, so that a flood shuts nobody out. */
 const MAX_PENDING = 64;
 const TICK_MS = 1000;
+const LINK_TIMEOUT_MS = 10_000;
 /** Keys made ahead of time, one for each channel of a client and some. */
 const KEYS_READY = 12;
 const CLIENT_CAPS_BYTES = 58;
@@ -198,6 +201,9 @@ export class SpiceServer implements SessionHost, ConnectionHost {
 	}
 	get tlsPort(): number | undefined {
 		return this.#tlsPort;
+	}
+	get linkTimeoutMs(): number {
+		return this.#options.linkTimeoutMs ?? LINK_TIMEOUT_MS;
 	}
 	get openKey(): TicketKey | undefined {
 		return this.#openKey;
