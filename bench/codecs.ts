@@ -46,7 +46,12 @@ function picture(color: Color): Pixels {
 	return { format: BitmapFormat.xrgb32, width, height, stride: width * 4, data: new Uint8Array(pixels.buffer) };
 }
 
-const pictures = { desktop: picture(desktop), photo: picture(photo), gradient: picture(gradient), noise: picture(noise) };
+const pictures = {
+	desktop: picture(desktop),
+	photo: picture(photo),
+	gradient: picture(gradient),
+	noise: picture(noise),
+};
 const reference: Record<CodecName, Record<keyof typeof pictures, readonly [speed: number, ratio: number]>> = {
 	quic: { desktop: [958, 7.4], photo: [199, 4.3], gradient: [284, 6.7], noise: [528, 1.3] },
 	lz: { desktop: [1395, 31.2], photo: [270, 1.6], gradient: [528, 2.0], noise: [553, 1.3] },
