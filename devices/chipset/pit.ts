@@ -217,10 +217,11 @@ export class PitChannel {
 			if (level) {
 				if (this.#next > 0) this.count = this.#next;
 				this.#next = 0;
-				this.#nextAt = Number.POSITIVE_INFINITY;
 				this.#triggered = this.#loaded;
 				this.#start = now;
 			}
+			// While the gate is low no cycle ends: a waiting count is taken when the gate rises.
+			this.#nextAt = Number.POSITIVE_INFINITY;
 		} else if (level) {
 			if (this.#held >= 0) this.#start = now - this.#held;
 			this.#held = -1;
@@ -324,6 +325,7 @@ export class PitChannel {
 		else if ((this.mode === 1 || this.mode === 5) && this.#triggered) this.#next = count;
 		else {
 			this.count = count;
+			this.#next = 0;
 			this.#start = now;
 			this.#loaded = true;
 			this.#held = !this.gate && (this.mode === 0 || this.mode === 4) ? 0 : -1;
