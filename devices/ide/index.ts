@@ -1,4 +1,5 @@
 /** The PIIX3's IDE function and the drives that go on its channels. */
+export { AtapiCdrom, type AtapiCdromOptions } from './cdrom.ts';
 export { AtaDisk, type AtaDiskOptions } from './disk.ts';
 export { IdeDrive } from './drive.ts';
 export type { Geometry } from './geometry.ts';
