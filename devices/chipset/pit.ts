@@ -94,6 +94,7 @@ export class PitChannel {
 		this.control(WORD, 3, false);
 		this.gate = this.#number !== 2;
 		this.#load(0);
+		this.#latch = 0;
 		this.#latchBytes = 0;
 		this.#statusLatch = -1;
 	}
@@ -364,6 +365,8 @@ export class Pit implements Device {
 	readonly #timer: Timer;
 	/** Clock of the last rising edge of channel 0 that was delivered. */
 	#served = 0;
+	/** The line as driven: it stays up from one rising edge to just before the next. */
+	#level = false;
 
 	/** `irq` is ISA request 0. */
 	constructor(host: Host, ports: PortSpace, irq: Irq) {
@@ -397,14 +400,15 @@ export class Pit implements Device {
 	}
 
 	save() {
-		return { version: 1, channels: this.channels.map((c) => c.save()), served: this.#served };
+		return { version: 1, channels: this.channels.map((c) => c.save()), served: this.#served, level: this.#level };
 	}
 
 	restore(state: DeviceState): void {
 		checkVersion('pit', state, 1);
-		const { channels, served } = state as ReturnType<Pit['save']>;
+		const { channels, served, level } = state as ReturnType<Pit['save']>;
 		for (const [i, channel] of this.channels.entries()) channel.restore(channels[i]);
 		this.#served = served;
+		this.#drive(level);
 		this.#arm();
 	}
 
@@ -425,8 +429,13 @@ export class Pit implements Device {
 
 	#reschedule(): void {
 		this.#served = tickAt(this.#clock.now());
-		this.#irq.set(this.channels[0].output());
+		this.#drive(this.channels[0].output());
 		this.#arm();
+	}
+
+	#drive(level: boolean): void {
+		this.#level = level;
+		this.#irq.set(level);
 	}
 
 	#arm(): void {
@@ -446,8 +455,8 @@ export class Pit implements Device {
 		if (now - timeOf(rise) > MAX_BACKLOG_NS) this.#served = tickAt(now - MAX_BACKLOG_NS);
 		trace.irq(rise);
 		// Between two rises the output falls once, at a moment when nobody looks: one timer makes the whole pulse.
-		this.#irq.set(false);
-		this.#irq.set(true);
+		this.#drive(false);
+		this.#drive(true);
 		this.#arm();
 	}
 }
