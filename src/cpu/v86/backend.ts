@@ -224,7 +224,8 @@ export class V86Backend implements CpuBackend {
 		const ms = Math.min(next - this.#time.now(), LONGEST_SLEEP);
 		if (ms <= 0) return 0;
 		this.#sleepUntil = (this.#time.now() + ms) * 1e6;
-		return ms;
+		// Host timers count whole ms: rounded down, a sleep would end early and cost a second one.
+		return Math.ceil(ms);
 	}
 
 	#wake(): void {
