@@ -52,7 +52,7 @@ export class Connection implements LinkHost {
 		socket.on('close', () => this.#end(undefined));
 		socket.on('error', () => this.#end(undefined));
 		this.#stream = secureContext === undefined ? socket : new TLSSocket(socket, { isServer: true, secureContext });
-		if (this.#stream !== socket) this.#stream.on('error', (error) => this.#end(`TLS failed: ${error.message}`));
+		if (this.#stream !== socket) this.#stream.on('error', (error) => this.#end(`TLS failed: ${tlsReason(error)}`));
 		this.#stream.on('data', this.#sniff);
 	}
 
@@ -144,6 +144,11 @@ export class Connection implements LinkHost {
 			inner.on('data', this.#feed);
 		});
 	};
+}
+
+/** OpenSSL's own words without its source lines. */
+function tlsReason(error: Error & { readonly reason?: string; readonly code?: string }): string {
+	return error.reason ?? error.code ?? error.message;
 }
 
 /** IPv4 addresses that reached an IPv6 socket are given as IPv4. */

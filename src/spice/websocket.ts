@@ -49,6 +49,7 @@ export class WebSocketGate {
 		this.#waiting.set(connection, use);
 		connection.unshift(seen);
 		this.#http.emit('connection', connection);
+		connection.resume();
 	}
 
 	close(): void {
