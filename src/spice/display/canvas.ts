@@ -26,6 +26,9 @@ interface Source {
 	row(x: number, y: number, count: number, out: Uint32Array, at: number): void;
 }
 
+/** Finds a surface by its id. */
+export type Surfaces = (id: number) => Canvas | undefined;
+
 /** Clip lists longer than this are taken as their bounding box; no driver sends such. */
 const MAX_CLIP_RECTS = 4096;
 /** spice.proto image_scale_mode. */
@@ -76,36 +79,35 @@ export class Canvas {
 	 * Draws within `rects` (as `affected` gave them). `surface` finds other surfaces used as sources.
 	 * False if a source is missing, broken, or of a kind that cannot be drawn; then nothing was drawn.
 	 */
-	draw(drawable: Drawable, rects: readonly Rect[], surface: (id: number) => Canvas | undefined): boolean {
+	draw(drawable: Drawable, rects: readonly Rect[], surface: Surfaces): boolean {
 		switch (drawable.op) {
-			case 'fill':
-				return this.#masked(drawable, rects, drawable.mask, surface, (parts) =>
-					this.#brush(parts, drawable.brush, rop(drawable.rop, 'brush', 'dest'), surface),
-				);
+			case 'fill': {
+				const r = rop(drawable.rop, 'brush', 'dest');
+				return this.#masked(drawable, rects, surface, (parts, from) => this.#brush(parts, drawable.brush, r, from));
+			}
 			case 'copy':
-			case 'blend':
-				return this.#masked(drawable, rects, drawable.mask, surface, (parts) =>
-					this.#image(drawable, parts, rop(drawable.rop, 'src', 'dest'), surface),
-				);
-			case 'opaque':
+			case 'blend': {
+				const r = rop(drawable.rop, 'src', 'dest');
+				return this.#masked(drawable, rects, surface, (parts, from) => this.#image(drawable, parts, r, from));
+			}
+			case 'opaque': {
+				const r = rop(drawable.rop, 'brush', 'src');
 				return this.#masked(
 					drawable,
 					rects,
-					drawable.mask,
 					surface,
-					(parts) =>
-						this.#image(drawable, parts, copyRop, surface) &&
-						this.#brush(parts, drawable.brush, rop(drawable.rop, 'brush', 'src'), surface),
+					(parts, from) => this.#image(drawable, parts, copyRop, from) && this.#brush(parts, drawable.brush, r, from),
 				);
+			}
 			case 'copy-bits':
 				this.#copyBits(drawable.box, drawable.srcPos, rects);
 				return true;
 			case 'blackness':
-				return this.#masked(drawable, rects, drawable.mask, surface, (parts) => this.#fill(parts, 0, ropBlackness));
+				return this.#masked(drawable, rects, surface, (parts) => this.#fill(parts, 0, ropBlackness));
 			case 'whiteness':
-				return this.#masked(drawable, rects, drawable.mask, surface, (parts) => this.#fill(parts, 0, ropWhiteness));
+				return this.#masked(drawable, rects, surface, (parts) => this.#fill(parts, 0, ropWhiteness));
 			case 'invers':
-				return this.#masked(drawable, rects, drawable.mask, surface, (parts) => this.#fill(parts, 0, ropInvers));
+				return this.#masked(drawable, rects, surface, (parts) => this.#fill(parts, 0, ropInvers));
 		}
 	}
 
@@ -133,24 +135,32 @@ export class Canvas {
 		return out;
 	}
 
-	/** Draws in `rects`, or where `mask` has its bits set; in pieces that do not overlap where that matters. */
+	/** Draws in `rects`, or where the mask has its bits set; in pieces that do not overlap where that matters. */
 	#masked(
 		drawable: Drawable,
 		rects: readonly Rect[],
-		mask: Mask | undefined,
-		surface: (id: number) => Canvas | undefined,
-		draw: (parts: readonly Rect[]) => boolean,
+		surface: Surfaces,
+		draw: (parts: readonly Rect[], surface: Surfaces) => boolean,
 	): boolean {
+		const mask = 'mask' in drawable ? drawable.mask : undefined;
 		if (mask === undefined) {
 			const once = rects.length > 1 && !('rop' in drawable && isIdempotent(rop(drawable.rop, 'src', 'dest')));
-			return draw(once ? disjoint(rects) : rects);
+			return draw(once ? disjoint(rects) : rects, surface);
 		}
 		const set = maskBits(mask, surface);
 		if (set === undefined) return false;
+		// Row by row, so what a row draws must not be what a later one reads.
+		let copy: Canvas | undefined;
+		const frozen: Surfaces = (id) => {
+			const found = surface(id);
+			if (found !== this) return found;
+			copy ??= new Canvas(this.width, this.height, Format.argb32, this.#bytes.slice());
+			return copy;
+		};
 		const { left, top } = drawable.box;
-		const spans: Rect[] = [];
 		for (const rect of disjoint(rects)) {
 			for (let y = rect.top; y < rect.bottom; y++) {
+				const spans: Rect[] = [];
 				let from = -1;
 				for (let x = rect.left; x <= rect.right; x++) {
 					const drawn = x < rect.right && set(x - left + mask.pos.x, y - top + mask.pos.y);
@@ -160,9 +170,10 @@ export class Canvas {
 						from = -1;
 					}
 				}
+				if (spans.length > 0 && !draw(spans, frozen)) return false;
 			}
 		}
-		return spans.length === 0 || draw(spans);
+		return true;
 	}
 
 	#fill(rects: readonly Rect[], color: number, r: Rop): boolean {
@@ -177,7 +188,7 @@ export class Canvas {
 		return true;
 	}
 
-	#brush(rects: readonly Rect[], brush: Brush, r: Rop, surface: (id: number) => Canvas | undefined): boolean {
+	#brush(rects: readonly Rect[], brush: Brush, r: Rop, surface: Surfaces): boolean {
 		if (brush.kind === 'none') return this.#fill(rects, 0, r);
 		if (brush.kind === 'solid') return this.#fill(rects, surfaceColor(this.format, brush.color), r);
 		const tile = this.#source(brush.image, surface);
@@ -201,7 +212,7 @@ export class Canvas {
 		drawable: Drawable & { readonly src: Image; readonly srcArea: Rect; readonly scaleMode: number },
 		rects: readonly Rect[],
 		r: Rop,
-		surface: (id: number) => Canvas | undefined,
+		surface: Surfaces,
 	): boolean {
 		const source = this.#source(drawable.src, surface);
 		const from = drawable.srcArea;
@@ -314,7 +325,7 @@ export class Canvas {
 		}
 	}
 
-	#source(image: Image, surface: (id: number) => Canvas | undefined): Source | undefined {
+	#source(image: Image, surface: Surfaces): Source | undefined {
 		if (image.kind === 'bitmap') {
 			if (!isWhole(image)) return undefined;
 			const { format } = this;
@@ -366,10 +377,7 @@ function copyOf(source: Source): Source {
 }
 
 /** Which pixels a mask lets through; outside of its image none. Undefined if it is not a 1-bit image. */
-function maskBits(
-	mask: Mask,
-	surface: (id: number) => Canvas | undefined,
-): ((x: number, y: number) => boolean) | undefined {
+function maskBits(mask: Mask, surface: Surfaces): ((x: number, y: number) => boolean) | undefined {
 	const { image, inverse } = mask;
 	if (image.kind === 'bitmap') {
 		const oneBit = image.format === BitmapFormat.plt1Le || image.format === BitmapFormat.plt1Be;
