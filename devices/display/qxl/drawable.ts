@@ -46,18 +46,19 @@ type WireRect = Infer<typeof Rect>;
 type WireBrush = Infer<typeof Fill>['brush'];
 type WireMask = Infer<typeof Fill>['mask'];
 
-/** The name of a command that is not executed, or the drawing, or nothing at all to draw. */
-export type ReadDrawable = { readonly unsupported: number } | DrawableValue | undefined;
+/** A drawing, or why there is none: an operation that is not executed, or a box that leaves its surface. */
+export type ReadDrawable = DrawableValue | { readonly skipped: 'unsupported' | 'outside'; readonly type: number };
 
 /** Reads the QXLDrawable at `address`. Throws GuestFault, WireError or CommandError: the command is then dropped. */
 export function readDrawable(reader: GuestReader, surfaces: SurfaceTable, address: bigint): ReadDrawable {
 	const header = reader.read(Drawable, address);
-	if (header.type === DrawType.nop) return undefined;
+	const { type } = header;
+	if (type === DrawType.nop) return { skipped: 'unsupported', type };
 	const surface = surfaces.get(header.surfaceId);
 	if (!surface) throw new CommandError(`drawing on surface ${header.surfaceId}, which does not exist`);
 	const box = rect(header.bbox);
-	if (box.left === box.right || box.top === box.bottom) return undefined;
-	checkInside('bounding box', box, surface.width, surface.height);
+	// Linux draws its first console before it gives the primary surface its size, so this is no mistake worth a line.
+	if (!inside(box, surface.width, surface.height)) return { skipped: 'outside', type };
 	const base: DrawBase = {
 		surfaceId: header.surfaceId,
 		box,
@@ -67,7 +68,7 @@ export function readDrawable(reader: GuestReader, surfaces: SurfaceTable, addres
 	};
 	const images = new Images(reader, surfaces, header);
 	const body = Drawable.min;
-	switch (header.type) {
+	switch (type) {
 		case DrawType.fill: {
 			const { brush, rop, mask } = reader.read(Fill, address, body);
 			return { ...base, op: 'fill', brush: images.brush(brush), rop: rop & ROPD_MASK, mask: images.mask(mask) };
@@ -89,7 +90,7 @@ export function readDrawable(reader: GuestReader, surfaces: SurfaceTable, addres
 			const { src, srcArea, rop, scaleMode, mask } = reader.read(Copy, address, body);
 			return {
 				...base,
-				op: header.type === DrawType.copy ? 'copy' : 'blend',
+				op: type === DrawType.copy ? 'copy' : 'blend',
 				...images.source(src, srcArea),
 				rop: rop & ROPD_MASK,
 				scaleMode,
@@ -107,12 +108,11 @@ export function readDrawable(reader: GuestReader, surfaces: SurfaceTable, addres
 		case DrawType.whiteness:
 		case DrawType.invers: {
 			const mask = images.mask(reader.read(Blackness, address, body).mask);
-			const op =
-				header.type === DrawType.blackness ? 'blackness' : header.type === DrawType.whiteness ? 'whiteness' : 'invers';
+			const op = type === DrawType.blackness ? 'blackness' : type === DrawType.whiteness ? 'whiteness' : 'invers';
 			return { ...base, op, mask };
 		}
 		default:
-			return { unsupported: header.type };
+			return { skipped: 'unsupported', type };
 	}
 }
 
@@ -130,7 +130,6 @@ class Images {
 	source(address: bigint, area: WireRect): { readonly src: Image; readonly srcArea: RectValue } {
 		const src = address === 0n ? this.#selfBitmap() : this.#image(address);
 		const srcArea = rect(area);
-		if (srcArea.left === srcArea.right || srcArea.top === srcArea.bottom) throw new CommandError('empty source');
 		const size = src.kind === 'surface' ? this.#surfaces.get(src.surfaceId) : src;
 		checkInside('source', srcArea, size?.width ?? 0, size?.height ?? 0);
 		return { src, srcArea };
@@ -210,7 +209,12 @@ export function rect({ left, top, right, bottom }: WireRect): RectValue {
 	return { left, top, right, bottom };
 }
 
-function checkInside(what: string, { left, top, right, bottom }: RectValue, width: number, height: number): void {
-	if (left < 0 || top < 0 || right > width || bottom > height)
-		throw new CommandError(`${what} ${left},${top}..${right},${bottom} leaves ${width}x${height}`);
+function inside({ left, top, right, bottom }: RectValue, width: number, height: number): boolean {
+	return left >= 0 && top >= 0 && left < right && top < bottom && right <= width && bottom <= height;
+}
+
+function checkInside(what: string, area: RectValue, width: number, height: number): void {
+	if (inside(area, width, height)) return;
+	const { left, top, right, bottom } = area;
+	throw new CommandError(`${what} ${left},${top}..${right},${bottom} leaves ${width}x${height}`);
 }

@@ -65,7 +65,7 @@ const trace = tracePoints('qxl', {
 	ring_command: ['type', 'data'],
 	ring_cursor: ['data'],
 	draw: ['op', 'surface', 'left', 'top', 'right', 'bottom'],
-	unsupported_draw: ['type', 'count'],
+	draw_skipped: ['why', 'type', 'count'],
 	surface_cmd: ['type', 'surface'],
 	update_area: ['surface', 'left', 'top', 'right', 'bottom'],
 	async_complete: ['port'],
@@ -149,7 +149,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 	/** Counts resets, so that work deferred before one does nothing after it. */
 	#epoch = 0;
 	#dropped = 0;
-	#unsupported = 0;
+	#skipped = 0;
 
 	constructor(parts: QxlVgaParts) {
 		const { host, ports, mmio, ram, vram, sink, sizes } = parts;
@@ -482,10 +482,9 @@ export class QxlVga implements Device, DisplayClientEvents {
 
 	#draw(address: bigint): void {
 		const drawable = readDrawable(this.#reader, this.#surfaces, address);
-		if (drawable === undefined) return;
-		if ('unsupported' in drawable) {
-			this.#unsupported++;
-			trace.unsupported_draw(drawable.unsupported, this.#unsupported);
+		if ('skipped' in drawable) {
+			this.#skipped++;
+			trace.draw_skipped(drawable.skipped, drawable.type, this.#skipped);
 			return;
 		}
 		const { left, top, right, bottom } = drawable.box;
