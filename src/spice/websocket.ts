@@ -49,6 +49,8 @@ export class WebSocketGate {
 		this.#waiting.set(connection, use);
 		connection.unshift(seen);
 		this.#http.emit('connection', connection);
+		// The parser listens by now, and does not wake a connection that was paused.
+		process.nextTick(() => connection.resume());
 		connection.resume();
 	}
 
