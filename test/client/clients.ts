@@ -32,9 +32,12 @@ class WindowClient implements Client {
 	readonly #command: string;
 	readonly #args: (port: number) => string[];
 	readonly #window: string;
+	readonly #size: readonly [string, string] | undefined;
 	#display: XDisplay | undefined;
 
-	constructor(command: string, window: string, args: (port: number) => string[]) {
+	/** `size` in pixels for a window that is too small for the guest's picture by itself. */
+	constructor(command: string, window: string, args: (port: number) => string[], size?: readonly [string, string]) {
+		this.#size = size;
 		this.#command = command;
 		this.#window = window;
 		this.#args = args;
@@ -45,6 +48,7 @@ class WindowClient implements Client {
 		this.#display.spawn(this.#command, this.#args(port));
 		const id = await this.#display.window(this.#window);
 		this.#display.run('xdotool', ['windowactivate', '--sync', id]);
+		if (this.#size !== undefined) this.#display.run('xdotool', ['windowsize', '--sync', id, ...this.#size]);
 	}
 
 	async picture(): Promise<Picture> {
@@ -227,7 +231,18 @@ class GiClient implements Client {
 export const clients: Readonly<Record<string, () => Client>> = {
 	'remote-viewer': () =>
 		new WindowClient('remote-viewer', '[Rr]emote.[Vv]iewer', (port) => ['--spice-debug', `spice://127.0.0.1:${port}`]),
-	spicy: () => new WindowClient('spicy', 'spicy', (port) => ['-h', '127.0.0.1', '-p', String(port)]),
+	// spicy scales to its small window unless its settings say otherwise.
+	spicy: () =>
+		new WindowClient(
+			'sh',
+			'spice display',
+			(port) => [
+				'-c',
+				'mkdir -p ~/.config/spicy && printf "[general]\\nscaling=false\\nresize-guest=false\\n" > ~/.config/spicy/settings && ' +
+					`exec spicy -h 127.0.0.1 -p ${port}`,
+			],
+			['1200', '950'],
+		),
 	'spice-gtk': () => new GiClient(),
 	'spice-html5': () => new Html5Client(),
 };
