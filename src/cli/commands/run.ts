@@ -1,0 +1,302 @@
+/** `tsvm run`: a machine from the command line, until its guest powers off or somebody ends it. */
+import { readFile } from 'node:fs/promises';
+import { freemem, totalmem } from 'node:os';
+import { basename } from 'node:path';
+import { Command, Option } from 'commander';
+import { TsvmError, traceNames } from '../../core/index.ts';
+import { formatSize, type MachineConfig, type MachineOptions, parseConfig } from '../../machine/config.ts';
+import type { MachineControl, MachineEnd } from '../../machine/control.ts';
+import { connectText, writeViewerFile } from '../connect.ts';
+import { printWarning } from '../errors.ts';
+import { createProgress, type Progress } from '../progress.ts';
+import { startTraces } from '../trace.ts';
+
+const DEFAULT_SPICE_PORT = '5930';
+
+/** What commander makes of the flags. */
+export interface RunFlags {
+	readonly spice: string;
+	readonly spiceAddr: string;
+	readonly password?: string;
+	readonly passwordFile?: string;
+	readonly tlsPort?: string;
+	readonly tlsCert?: string;
+	readonly tlsKey?: string;
+	readonly tlsCa?: string;
+	readonly secureChannels?: string;
+	readonly memory: string;
+	readonly kernel?: string;
+	readonly initrd?: string;
+	readonly append?: string;
+	readonly cdrom?: string;
+	readonly boot?: string;
+	readonly serial: readonly string[];
+	readonly qmp: readonly string[];
+	readonly snapshot?: true;
+	readonly name?: string;
+	readonly uuid?: string;
+	readonly vv?: string;
+	readonly trace: readonly string[];
+	readonly bios?: string;
+	readonly vgaBios?: string;
+	readonly fastVideo: boolean;
+	readonly virtualTime?: true;
+}
+
+export function runCommand(): Command {
+	return new Command('run')
+		.description('Run a machine. Without a disk, a kernel or a CD it boots debian-mini.')
+		.argument('[disk]', 'raw disk image, or a block device')
+		.optionsGroup('Machine:')
+		.option('-m, --memory SIZE', 'guest memory, such as 512M or 1G', '512M')
+		.option('--snapshot', 'keep the disk as it is: writes are forgotten at the end')
+		.option('--cdrom FILE', 'CD image in the CD-ROM drive')
+		.option('--boot ORDER', 'c hard disk, d CD-ROM: c, d, cd or dc; or order=cd,once=d,menu=on (default: cd)')
+		.option('--kernel FILE', 'Linux kernel (bzImage) to boot directly')
+		.option('--initrd FILE', 'initial RAM disk for --kernel')
+		.option('--append WORDS', 'kernel command line')
+		.option('--serial WHERE', 'serial port: stdio, none, file:PATH or unix:PATH; repeat for COM2..COM4', collect, [])
+		.option('--name NAME', 'name of the machine, shown by clients (default: from the disk)')
+		.option('--uuid UUID', 'UUID that firmware and clients see')
+		.optionsGroup('Display (SPICE):')
+		.option('--spice PORT', 'port, auto for the next free one from 5900, or none', DEFAULT_SPICE_PORT)
+		.option('--spice-addr ADDRESS', 'address to listen on', '127.0.0.1')
+		.option('--password PASSWORD', 'password that clients must give')
+		.addOption(new Option('--password-file FILE', 'file that holds the password').conflicts('password'))
+		.option('--tls-port PORT', 'port for TLS')
+		.option('--tls-cert FILE', 'certificate, PEM (default: one made for this run)')
+		.option('--tls-key FILE', 'its key, PEM')
+		.option('--tls-ca FILE', 'certificate authority for --vv, PEM')
+		.option('--secure-channels LIST', 'channels only on the TLS port, such as main,inputs; all for all')
+		.option('--vv FILE', 'write a connection file for remote-viewer')
+		.optionsGroup('Control:')
+		.option('--qmp WHERE', 'QMP socket, unix:PATH (repeatable)', collect, [])
+		.option('--trace GLOB[=FILE]', 'write trace points to stderr or FILE; help lists them (repeatable)', collect, [])
+		.optionsGroup('Firmware and core:')
+		.option('--bios FILE', 'system BIOS instead of SeaBIOS')
+		.option('--vga-bios FILE', 'VGA BIOS instead of the one for QXL')
+		.option('--no-fast-video', 'plain MMIO for video memory: slow')
+		.option('--virtual-time', 'time from the instruction count: the same input gives the same run')
+		.action(run);
+}
+
+function collect(value: string, list: readonly string[]): string[] {
+	return [...list, value];
+}
+
+async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
+	const { Machine } = await import('../../machine/machine.ts');
+	if (flags.trace.includes('help')) {
+		process.stdout.write(`${traceNames().join('\n')}\n`);
+		return;
+	}
+	const progress = createProgress();
+	let machine: MachineControl | undefined;
+	try {
+		// Checked once before anything is fetched or built for it.
+		const given = await machineOptions(disk, flags);
+		checkHostMemory(parseConfig(given));
+		await prepareNative(progress);
+		const options = await withDefaultGuest(given, flags, progress);
+		const config = parseConfig(options);
+		const stopTraces = await startTraces(config.trace);
+		machine = await Machine.create(options, {
+			progress,
+			warn: printWarning,
+			quit: () => void machine?.quit('host-ui'),
+		});
+		progress.done();
+		process.exitCode = exitCode(await operate(machine, flags));
+		await stopTraces();
+	} finally {
+		progress.done();
+	}
+}
+
+/** Runs a machine that stands ready, to its end. */
+async function operate(machine: MachineControl, flags: RunFlags): Promise<MachineEnd> {
+	const { serveQmp } = await import('../../control/qmp/server.ts');
+	const ignoreSignals = endOnSignals(machine);
+	const sockets = [];
+	try {
+		for (const { path } of machine.config.qmp) sockets.push(await serveQmp(machine, path));
+		await tellHowToConnect(machine, flags);
+		machine.cont();
+		return await machine.ended;
+	} finally {
+		await machine.quit('host-error');
+		for (const socket of sockets) await socket.close();
+		ignoreSignals();
+	}
+}
+
+function exitCode(end: MachineEnd): 0 | 1 {
+	if (end.failure === undefined) return 0;
+	throw new TsvmError('machine', end.failure, '--trace shows what led to it');
+}
+
+/** The first signal ends the machine with its disks written, the second ends the process at once. */
+function endOnSignals(machine: MachineControl): () => void {
+	let ending = false;
+	const onSignal = (signal: NodeJS.Signals) => {
+		if (ending) process.exit(130);
+		ending = true;
+		if (signal === 'SIGINT' && process.stderr.isTTY)
+			process.stderr.write('\ntsvm: ending; Ctrl-C again ends it at once\n');
+		void machine.quit('host-signal');
+	};
+	const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+	for (const signal of signals) process.on(signal, onSignal);
+	return () => {
+		for (const signal of signals) process.off(signal, onSignal);
+	};
+}
+
+async function tellHowToConnect(machine: MachineControl, flags: RunFlags): Promise<void> {
+	const config = machine.config.spice;
+	// The guest's own words may have stdout; then ours go beside them.
+	const out = machine.config.serials.some((serial) => serial.kind === 'stdio') ? process.stderr : process.stdout;
+	if (!config || !machine.spice) {
+		if (machine.config.serials.every((serial) => serial.kind === 'none'))
+			out.write('The machine runs without SPICE and without a serial port. Ctrl-C ends it.\n');
+		return;
+	}
+	const connection = { title: machine.name, info: machine.spice.info(), config };
+	if (flags.vv !== undefined) await writeViewerFile(flags.vv, connection);
+	out.write(`${connectText({ ...connection, vv: flags.vv })}\n`);
+}
+
+/** Flags as a machine's description. Throws TsvmError for flags that make no sense together. */
+async function machineOptions(disk: string | undefined, flags: RunFlags): Promise<MachineOptions> {
+	return {
+		name: flags.name ?? defaultName(disk ?? flags.kernel ?? flags.cdrom),
+		uuid: flags.uuid,
+		memory: flags.memory,
+		kernel: flags.kernel,
+		initrd: flags.initrd,
+		append: flags.kernel === undefined && isBare(disk, flags) ? undefined : flags.append,
+		disks: disk === undefined ? [] : [{ file: disk, snapshot: flags.snapshot ?? false }],
+		cdrom: flags.cdrom,
+		boot: parseBoot(flags.boot),
+		serials: [...flags.serial],
+		spice: await spiceOptions(flags),
+		qmp: [...flags.qmp],
+		display: { fastVideo: flags.fastVideo },
+		clock: flags.virtualTime ? 'virtual' : 'real',
+		firmware: { bios: flags.bios, vgaBios: flags.vgaBios },
+		trace: [...flags.trace],
+	};
+}
+
+/** Whether nothing to boot from was named. */
+function isBare(disk: string | undefined, flags: RunFlags): boolean {
+	return disk === undefined && flags.kernel === undefined && flags.cdrom === undefined;
+}
+
+function defaultName(file: string | undefined): string {
+	return file === undefined ? 'debian-mini' : basename(file).replace(/\.(img|raw|iso)$/, '');
+}
+
+async function withDefaultGuest(given: MachineOptions, flags: RunFlags, progress: Progress): Promise<MachineOptions> {
+	if (given.kernel !== undefined || given.cdrom !== undefined || (given.disks?.length ?? 0) > 0) return given;
+	if (flags.initrd !== undefined) throw new TsvmError('usage', '--initrd needs --kernel', 'give a kernel too', 2);
+	const { buildImage } = await import('../../../images/index.ts');
+	const image = await buildImage('debian-mini', { progress });
+	const append = [image.append, flags.append].filter((words) => words !== undefined && words !== '').join(' ');
+	return { ...given, kernel: image.kernel, initrd: image.initrd, append };
+}
+
+async function spiceOptions(flags: RunFlags): Promise<MachineOptions['spice']> {
+	const { tlsPort, tlsCert, tlsKey, tlsCa, secureChannels } = flags;
+	if (tlsPort === undefined && (tlsCert ?? tlsKey ?? tlsCa) !== undefined)
+		throw new TsvmError('usage', '--tls-cert, --tls-key and --tls-ca need --tls-port', 'give a TLS port too', 2);
+	if (flags.spice === 'none' && tlsPort === undefined) {
+		for (const [flag, value] of Object.entries({
+			'--vv': flags.vv,
+			'--password': flags.password ?? flags.passwordFile,
+		}))
+			if (value !== undefined) throw new TsvmError('usage', `${flag} needs SPICE`, 'leave --spice none out', 2);
+		return null;
+	}
+	const channels = secureChannels === undefined ? [] : await channelList(secureChannels);
+	return {
+		port: flags.spice === 'none' ? undefined : flags.spice === 'auto' ? 'auto' : portNumber(flags.spice, '--spice'),
+		addr: flags.spiceAddr,
+		password: flags.passwordFile === undefined ? flags.password : await readPassword(flags.passwordFile),
+		tls:
+			tlsPort === undefined
+				? undefined
+				: { port: portNumber(tlsPort, '--tls-port'), cert: tlsCert, key: tlsKey, ca: tlsCa },
+		secureChannels: channels,
+	};
+}
+
+type Channels = NonNullable<NonNullable<MachineOptions['spice']>['secureChannels']>;
+
+/** Names that are none of ours are left to the schema, whose message lists those that are. */
+async function channelList(text: string): Promise<Channels> {
+	const { SPICE_CHANNELS } = await import('../../machine/config.ts');
+	if (text === 'all') return [...SPICE_CHANNELS];
+	return text.split(',') as Channels;
+}
+
+function portNumber(text: string, flag: string): number {
+	const port = Number(text);
+	if (!/^\d+$/.test(text) || port < 1 || port > 65535) {
+		const hint = flag === '--spice' ? 'give a number from 1 to 65535, auto or none' : 'give a number from 1 to 65535';
+		throw new TsvmError('usage', `${flag}: '${text}' is no port`, hint, 2);
+	}
+	return port;
+}
+
+async function readPassword(file: string): Promise<string> {
+	let text: string;
+	try {
+		text = await readFile(file, 'utf8');
+	} catch (error) {
+		throw new TsvmError('password', `cannot read ${file}: ${(error as Error).message}`, 'check --password-file');
+	}
+	const password = text.replace(/\r?\n$/, '');
+	if (password === '') throw new TsvmError('password', `${file} holds no password`, 'write it on the first line');
+	return password;
+}
+
+/** `cd`, or `order=cd,once=d,menu=on` in any part. */
+function parseBoot(text: string | undefined): MachineOptions['boot'] {
+	if (text === undefined) return {};
+	if (!text.includes('=')) return { order: text };
+	const boot: { order?: string; once?: string; menu?: boolean } = {};
+	for (const part of text.split(',')) {
+		const [key, value = ''] = part.split('=', 2);
+		if (key === 'order' || key === 'once') boot[key] = value;
+		else if (key === 'menu' && (value === 'on' || value === 'off')) boot.menu = value === 'on';
+		else throw new TsvmError('usage', `--boot: '${part}' is not known`, 'write order=cd,once=d,menu=on', 2);
+	}
+	return boot;
+}
+
+/** Memory that this host cannot have at all is refused; more than is free now is worth a warning. */
+function checkHostMemory(config: MachineConfig): void {
+	const limit = process.constrainedMemory?.() ?? 0;
+	const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+	if (config.memory > total) {
+		const most = formatSize(Math.floor(total / 2 ** 20) * 2 ** 20);
+		const hint = `this host has ${most}; give less with --memory`;
+		throw new TsvmError('memory', `${formatSize(config.memory)} of guest memory do not fit`, hint);
+	}
+	if (config.memory > freemem())
+		printWarning(
+			`${formatSize(config.memory)} of guest memory, but this host has only ${Math.floor(freemem() / 2 ** 20)} MiB free`,
+		);
+}
+
+/** Without the addon pictures go out uncompressed: it is built once where that is possible, and done without elsewhere. */
+async function prepareNative(progress: Progress): Promise<void> {
+	const { native, ensureNative } = await import('../../spice/codecs/native.ts');
+	if (native().addon !== undefined || process.env.TSVM_NATIVE === '0') return;
+	progress('building the native codecs (once)');
+	const reason = await ensureNative();
+	progress.done();
+	if (reason !== undefined)
+		printWarning(`no native codecs: ${reason}; pictures are sent uncompressed (see tsvm doctor)`);
+}
