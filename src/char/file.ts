@@ -24,6 +24,7 @@ class FileChar implements CharBackend {
 	readonly #buffer = new Uint8Array(CHUNK);
 	#used = 0;
 	#scheduled = false;
+	#failed = false;
 
 	constructor(path: string, fd: number) {
 		this.#path = path;
@@ -68,5 +69,4 @@ class FileChar implements CharBackend {
 			this.#failed = true;
 		}
 	}
-	#failed = false;
 }

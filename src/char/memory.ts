@@ -5,9 +5,13 @@ import { Inbound } from './inbound.ts';
 /** Of the guest's output, the last so many characters are kept. */
 const KEEP = 4 * 1024 * 1024;
 
+/** A pattern that spans more than this may be missed when it comes in pieces. */
+const LOOK_BACK = 8192;
+
 interface Waiter {
 	readonly pattern: RegExp | string;
-	readonly from: number;
+	/** Characters before this one have been looked at, or are not wanted. */
+	from: number;
 	readonly resolve: (match: string) => void;
 }
 
@@ -16,17 +20,24 @@ export class MemoryChar implements CharBackend {
 	readonly #inbound = new Inbound();
 	readonly #waiters = new Set<Waiter>();
 	#text = '';
+	/** Bytes not decoded yet: serial ports bring them one by one. */
+	#bytes: number[] = [];
+	#scheduled = false;
+	/** Decoded, and not yet given to onOutput. */
+	#undelivered = '';
 	/** Characters that went out of `#text` at its front. */
 	#dropped = 0;
-	/** Called with each piece of output as it comes. */
+	/** Called with the output of each turn of the event loop. */
 	onOutput: ((text: string) => void) | undefined;
 
 	/** Everything the guest has said, as far as it is kept. */
 	get text(): string {
+		this.#decode();
 		return this.#text;
 	}
 	/** A place to wait from: characters said so far. */
 	get position(): number {
+		this.#decode();
 		return this.#dropped + this.#text.length;
 	}
 
@@ -43,7 +54,7 @@ export class MemoryChar implements CharBackend {
 		return new Promise((resolve, reject) => {
 			const timer = setTimeout(() => {
 				this.#waiters.delete(waiter);
-				reject(new Error(`no ${pattern} within ${timeout} ms; the last lines:\n${this.#text.slice(-2000)}`));
+				reject(new Error(`no ${pattern} within ${timeout} ms; the last lines:\n${this.text.slice(-2000)}`));
 			}, timeout);
 			const waiter: Waiter = {
 				pattern,
@@ -54,6 +65,7 @@ export class MemoryChar implements CharBackend {
 				},
 			};
 			this.#waiters.add(waiter);
+			this.#decode();
 			this.#check(waiter);
 		});
 	}
@@ -63,15 +75,18 @@ export class MemoryChar implements CharBackend {
 	}
 
 	write(bytes: Uint8Array): number {
-		const text = this.#decoder.decode(bytes, { stream: true });
-		this.#text += text;
-		// Cutting rarely keeps it cheap.
-		if (this.#text.length > KEEP * 2) {
-			this.#dropped += this.#text.length - KEEP;
-			this.#text = this.#text.slice(-KEEP);
+		for (const byte of bytes) this.#bytes.push(byte);
+		if (!this.#scheduled) {
+			this.#scheduled = true;
+			setImmediate(() => {
+				this.#scheduled = false;
+				this.#decode();
+				const said = this.#undelivered;
+				this.#undelivered = '';
+				if (said !== '') this.onOutput?.(said);
+				for (const waiter of this.#waiters) this.#check(waiter);
+			});
 		}
-		this.onOutput?.(text);
-		for (const waiter of this.#waiters) this.#check(waiter);
 		return bytes.length;
 	}
 
@@ -81,13 +96,30 @@ export class MemoryChar implements CharBackend {
 
 	close(): void {}
 
+	/** Adds what came since. */
+	#decode(): void {
+		if (this.#bytes.length > 0) {
+			const text = this.#decoder.decode(Uint8Array.from(this.#bytes), { stream: true });
+			this.#bytes = [];
+			this.#text += text;
+			this.#undelivered += text;
+			if (this.#text.length > KEEP * 2) {
+				this.#dropped += this.#text.length - KEEP;
+				this.#text = this.#text.slice(-KEEP);
+			}
+		}
+	}
+
 	#check(waiter: Waiter): void {
 		const said = this.#text.slice(Math.max(0, waiter.from - this.#dropped));
 		const match =
 			typeof waiter.pattern === 'string'
 				? said.includes(waiter.pattern) && waiter.pattern
 				: waiter.pattern.exec(said)?.[0];
-		if (match === undefined || match === false) return;
+		if (match === undefined || match === false) {
+			waiter.from = Math.max(waiter.from, this.#dropped + this.#text.length - LOOK_BACK);
+			return;
+		}
 		this.#waiters.delete(waiter);
 		waiter.resolve(match);
 	}
