@@ -6,8 +6,8 @@ import { createProgress } from '../progress.ts';
 export function firmwareCommand(): Command {
 	return new Command('firmware')
 		.description('Show which firmware a machine gets and where it comes from; fetches it if it is not there.')
-		.option('--bios FILE', 'system BIOS instead of the one found')
-		.option('--vga-bios FILE', 'VGA BIOS instead of the one found')
+		.option('--bios <FILE>', 'system BIOS instead of the one found')
+		.option('--vga-bios <FILE>', 'VGA BIOS instead of the one found')
 		.action(async (flags: { readonly bios?: string; readonly vgaBios?: string }) => {
 			const { findFirmware } = await import('../../../firmware/index.ts');
 			const { fetchSeabios } = await import('../../../images/index.ts');
