@@ -1,0 +1,166 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import test from 'ava';
+import type { CpuBackend } from '../../src/cpu/backend.ts';
+import { createV86 } from '../../src/cpu/v86/index.ts';
+import {
+	code,
+	countingHandler,
+	forever,
+	hlt,
+	rdtsc,
+	run,
+	sti,
+	store,
+	untilHalt,
+	VECTOR,
+	withInterrupts,
+} from '../helpers/asm.ts';
+
+const START = 0x10000;
+const HANDLER = 0x9000;
+const COUNTER = 0x20000;
+const options = { memory: 1 << 20, videoMemory: 0, fastVideo: false } as const;
+
+/** A guest that sleeps and counts the ticks of a timer on IRQ 0. */
+async function ticking(time: 'real' | 'virtual', periodMs: number): Promise<CpuBackend> {
+	const cpu = await createV86({ ...options, time });
+	cpu.dma.write(HANDLER, countingHandler(0, COUNTER));
+	const setup = withInterrupts(cpu, START, new Map([[VECTOR, HANDLER]]));
+	cpu.dma.write(START, code([...setup], sti, hlt, [0xeb, 0xfd]));
+	cpu.startFlat(START);
+	const irq = cpu.irq(0);
+	const first = cpu.clock.now();
+	let n = 1;
+	const timer = cpu.clock.timer(() => {
+		irq.set(true);
+		irq.set(false);
+		timer.arm(first + ++n * periodMs * 1e6);
+	});
+	timer.arm(first + periodMs * 1e6);
+	return cpu;
+}
+
+/** What the machine's loop does, without its care for the event loop. */
+async function runFor(cpu: CpuBackend, ms: number): Promise<{ slices: number; ms: number }> {
+	const start = performance.now();
+	let slices = 0;
+	while (performance.now() - start < ms) {
+		const rest = cpu.runSlice();
+		slices++;
+		if (rest > 0) await sleep(rest);
+		else await new Promise((resolve) => setImmediate(resolve));
+	}
+	return { slices, ms: performance.now() - start };
+}
+
+test('real time: a sleeping guest gets its ticks, for one slice each', async (t) => {
+	const cpu = await ticking('real', 10);
+	const { slices, ms } = await runFor(cpu, 500);
+	const ticks = cpu.dma.read32(COUNTER);
+	// A busy host may run slices late, and an edge that comes before the last was seen merges with it.
+	t.true(ticks >= 10 && ticks <= ms / 10 + 1, `${ticks} ticks in ${ms} ms`);
+	t.true(slices <= ticks * 3 + 10, `${slices} slices for ${ticks} ticks`);
+});
+
+test('virtual time: halted time is skipped, and ticks keep their distance', async (t) => {
+	const cpu = await ticking('virtual', 10);
+	const start = cpu.clock.now();
+	for (let i = 0; i < 1000; i++) t.is(cpu.runSlice(), 0);
+	const ticks = cpu.dma.read32(COUNTER);
+	t.true(ticks >= 300, `${ticks}`);
+	const passed = (cpu.clock.now() - start) / 1e7;
+	t.true(Math.abs(passed - ticks) <= 1, `${passed} periods, ${ticks} ticks`);
+	t.is(cpu.clock.wall(), Date.UTC(2000, 0, 1) + cpu.clock.now() / 1e6);
+});
+
+test('an idle machine without timers sleeps long in both kinds of time', async (t) => {
+	for (const time of ['real', 'virtual'] as const) {
+		const cpu = await createV86({ ...options, time });
+		cpu.dma.write(START, code(sti, hlt));
+		cpu.startFlat(START);
+		cpu.runSlice();
+		t.is(cpu.runSlice(), 100);
+	}
+});
+
+test('halted with interrupts off, timers still fire', async (t) => {
+	const cpu = await createV86({ ...options, time: 'real' });
+	run(cpu, code(hlt));
+	let fired = 0;
+	const timer = cpu.clock.timer(() => fired++);
+	timer.arm(cpu.clock.now() + 20e6);
+	const rest = cpu.runSlice();
+	t.true(rest > 0 && rest <= 20);
+	await sleep(30);
+	cpu.runSlice();
+	t.is(fired, 1);
+});
+
+test('a timer armed from outside cuts a sleep short', async (t) => {
+	const cpu = await createV86({ ...options, time: 'real' });
+	run(cpu, code(hlt));
+	let woken = 0;
+	cpu.onWake = () => woken++;
+	t.is(cpu.runSlice(), 100);
+	const timer = cpu.clock.timer(() => {});
+	timer.arm(cpu.clock.now() + 5e6);
+	t.is(woken, 1);
+	timer.arm(cpu.clock.now() + 500e6);
+	t.is(woken, 1);
+});
+
+test('paused, time stands still and nothing runs', async (t) => {
+	const cpu = await createV86({ ...options, time: 'real' });
+	cpu.dma.write(START, code(forever));
+	cpu.startFlat(START);
+	cpu.runSlice();
+	cpu.pause();
+	const [now, instructions] = [cpu.clock.now(), cpu.instructions];
+	await sleep(20);
+	cpu.runSlice();
+	t.is(cpu.clock.now(), now);
+	t.is(cpu.instructions, instructions);
+	cpu.resume();
+	t.true(cpu.clock.now() - now < 15e6);
+	cpu.runSlice();
+	t.true(cpu.instructions > instructions);
+});
+
+test('the time stamp counter runs with machine time at 1 GHz', async (t) => {
+	const cpu = await createV86({ ...options, time: 'real' });
+	const program = code(rdtsc, store(COUNTER), hlt);
+	run(cpu, program);
+	const [first, at] = [cpu.dma.read32(COUNTER), cpu.clock.now()];
+	await sleep(50);
+	run(cpu, program);
+	const counted = (cpu.dma.read32(COUNTER) - first) >>> 0;
+	const passed = cpu.clock.now() - at;
+	t.true(Math.abs(counted - passed) < 20e6, `${counted} counts in ${passed} ns`);
+});
+
+test('a timer that throws is one line, and others go on', async (t) => {
+	const cpu = await createV86({ ...options, time: 'virtual' });
+	let fired = 0;
+	cpu.clock
+		.timer(() => {
+			throw new Error('of the device');
+		})
+		.arm(1000);
+	cpu.clock.timer(() => fired++).arm(2000);
+	cpu.dma.write(START, code(forever));
+	cpu.startFlat(START);
+	cpu.runSlice();
+	cpu.runSlice();
+	t.is(fired, 1);
+});
+
+test('instructions are counted as executed', async (t) => {
+	const cpu = await createV86({ ...options, time: 'virtual' });
+	const before = cpu.instructions;
+	// mov ecx, 5000; 5000 times (dec ecx; jnz); out 80h, al; hlt
+	cpu.ports.map(0x80, 1, { write8: () => cpu.defer(() => {}) });
+	cpu.dma.write(START, code([0xb9, 0x88, 0x13, 0, 0, 0x49, 0x75, 0xfd, 0xe6, 0x80, 0xf4]));
+	cpu.startFlat(START);
+	untilHalt(cpu);
+	t.is(cpu.instructions - before, 1 + 2 * 5000 + 2);
+});
