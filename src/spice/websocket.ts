@@ -13,7 +13,7 @@ const HANDSHAKE_MS = 10_000;
 export interface WebSocketHost {
 	/** Whether pages from this origin may connect; undefined when the client is no browser. */
 	allowed(origin: string | undefined, host: string | undefined): boolean;
-	refused(peer: Duplex, reason: string): void;
+	refused(reason: string): void;
 }
 
 export class WebSocketGate {
@@ -32,14 +32,14 @@ export class WebSocketGate {
 			handleProtocols: (protocols) => (protocols.has('binary') ? 'binary' : false),
 		});
 		this.#http = createServer({ headersTimeout: HANDSHAKE_MS, requestTimeout: HANDSHAKE_MS });
-		this.#http.on('request', (request, response) => {
-			host.refused(request.socket, 'asked for a web page');
+		this.#http.on('request', (_request, response) => {
+			host.refused('asked for a web page');
 			response.writeHead(426, { 'content-type': 'text/plain', upgrade: 'websocket', connection: 'close' });
 			response.end('This is a SPICE server. Connect to it with a SPICE client or a WebSocket.\n');
 		});
 		this.#http.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
 		this.#http.on('clientError', (_error, socket) => {
-			host.refused(socket, 'sent a malformed HTTP request');
+			host.refused('sent a malformed HTTP request');
 			socket.destroy();
 		});
 	}
@@ -62,7 +62,7 @@ export class WebSocketGate {
 	#upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
 		const use = this.#waiting.get(socket);
 		if (!use || !this.#host.allowed(request.headers.origin, request.headers.host)) {
-			this.#host.refused(socket, `a page from ${request.headers.origin} asked for the screen`);
+			this.#host.refused(`a page from ${request.headers.origin} asked for the screen`);
 			socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n');
 			return;
 		}
