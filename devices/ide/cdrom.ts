@@ -35,9 +35,6 @@ export const Sense = {
 } as const;
 type Sense = readonly [key: number, asc: number];
 
-/** What the guest is about to be told of a new medium: first that the old one has gone, then that there is another. */
-type Change = 'none' | 'gone' | 'new';
-
 /** Where the data of the command under way comes from. */
 interface Source {
 	readonly kind: 'bytes' | 'data' | 'raw';
@@ -72,7 +69,8 @@ export class AtapiCdrom extends IdeDrive {
 	#medium: BlockImage | undefined;
 	#trayOpen = false;
 	#locked = false;
-	#change: Change = 'none';
+	/** A new medium that the guest has not been told of. */
+	#attention = false;
 	#newMediaEvent = false;
 	#ejectRequest = false;
 	#sense: Sense = Sense.none;
@@ -123,7 +121,7 @@ export class AtapiCdrom extends IdeDrive {
 		this.#abandonSource();
 		this.#medium = image;
 		trace.medium(this.name, this.#sectors);
-		this.#change = 'gone';
+		this.#attention = true;
 		this.#newMediaEvent = true;
 		this.#ejectRequest = false;
 		this.#moveTray(false);
@@ -132,7 +130,7 @@ export class AtapiCdrom extends IdeDrive {
 	override reset(): void {
 		super.reset();
 		this.#sense = Sense.none;
-		this.#change = 'none';
+		this.#attention = false;
 		this.#newMediaEvent = false;
 		this.#ejectRequest = false;
 		this.#locked = false;
@@ -160,7 +158,7 @@ export class AtapiCdrom extends IdeDrive {
 			source: source ? { ...source, bytes: source.bytes.slice() } : null,
 			trayOpen: this.#trayOpen,
 			locked: this.#locked,
-			change: this.#change,
+			attention: this.#attention,
 			newMediaEvent: this.#newMediaEvent,
 			ejectRequest: this.#ejectRequest,
 			sense: [...this.#sense],
@@ -179,7 +177,7 @@ export class AtapiCdrom extends IdeDrive {
 		this.#byteLimit = saved.byteLimit;
 		this.#trayOpen = saved.trayOpen;
 		this.#locked = saved.locked;
-		this.#change = saved.change as Change;
+		this.#attention = saved.attention;
 		this.#newMediaEvent = saved.newMediaEvent;
 		this.#ejectRequest = saved.ejectRequest;
 		this.#sense = [saved.sense[0], saved.sense[1]];
@@ -340,14 +338,13 @@ export class AtapiCdrom extends IdeDrive {
 	}
 
 	/**
-	 * A new medium shows as an empty drive once, then as "medium may have changed" once, so that software which only
-	 * tests whether the unit is ready notices.
+	 * A new medium is announced once, by "medium may have changed". QEMU shows an empty drive once before that; a Linux
+	 * that does not poll then fails its first read (sr_mod keeps `changed` from the second of the two).
 	 */
 	#announceChange(): boolean {
-		if (this.#change === 'none' || this.#sectors === 0) return false;
-		const first = this.#change === 'gone';
-		this.#change = first ? 'new' : 'none';
-		this.#failWith(first ? Sense.notPresent : Sense.mediumChanged);
+		if (!this.#attention || this.#sectors === 0) return false;
+		this.#attention = false;
+		this.#failWith(Sense.mediumChanged);
 		return true;
 	}
 

@@ -98,7 +98,7 @@ test('a disc larger than a CD is a DVD', (t) => {
 	Object.defineProperty(huge, 'size', { value: 4_700_000_000 });
 	t.true(cdrom.eject());
 	cdrom.insert(huge);
-	for (let i = 0; i < 3; i++) hex([0]);
+	hex([0]);
 	t.is(hex([0x46, 0, 0, 0, 0, 0, 0, 0, 8]), '0000001000000010');
 	t.is(hex([0xad, 0, 0, 0, 0, 0, 0, 0, 0, 8]), '08020000010f0100');
 });
@@ -200,10 +200,10 @@ test('the operator changes the medium', (t) => {
 	t.is(hex([0x25]), undefined);
 	t.deepEqual(sense(), [2, 0x3a]);
 	cdrom.insert(next);
+	t.is(hex([0x12, 0, 0, 0, 6]), '058000211f00', 'INQUIRY always answers');
 	t.is(hex([0]), undefined);
-	t.deepEqual(sense(), [2, 0x3a], 'first the old one has gone');
-	t.is(hex([0]), undefined);
-	t.deepEqual(sense(), [6, 0x28], 'then there is a new one');
+	t.deepEqual(sense(), [6, 0x28], 'medium may have changed');
+	t.is(hex([0]), '');
 	t.is(hex([0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8]), '0004041002020000');
 	t.is(hex([0x25]), '0000006300000800');
 	t.deepEqual(pio(read10(0, 1)).data, Buffer.alloc(2048, 0xab));
