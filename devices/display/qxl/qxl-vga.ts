@@ -370,7 +370,12 @@ export class QxlVga implements Device, DisplayClientEvents {
 		const { left, top, right, bottom } = this.#header.read(Rect, Ram.updateArea);
 		trace.update_area(id, left, top, right, bottom);
 		if (id >= SURFACES) throw new GuestBug(`update of surface ${id}, there are ${SURFACES}`);
-		if (left < 0 || top < 0 || left >= right || top >= bottom)
+		if (left === right || top === bottom) {
+			// Old drivers ask for nothing; QEMU complains and goes on.
+			this.#sendEvents(Interrupt.error);
+			return;
+		}
+		if (left < 0 || top < 0 || left > right || top > bottom)
 			throw new GuestBug(`update of area ${left},${top}..${right},${bottom}`);
 		this.#drainRings();
 		this.#attempt('update_area', () => this.#surfaces.writeBack(id, { left, top, right, bottom }));
@@ -384,7 +389,6 @@ export class QxlVga implements Device, DisplayClientEvents {
 			const all = { left: 0, top: 0, right: width, bottom: height };
 			this.#attempt('flush of a surface', () => this.#surfaces.writeBack(id, all));
 		}
-		this.#release.flush();
 	}
 
 	#monitorsConfig(): void {

@@ -47,11 +47,16 @@ export class VbeDispi {
 	start = 0;
 
 	readonly #memory: number;
+	readonly #bankMask: number;
 	readonly #hooks: VbeHooks;
 
-	/** `memory`: bytes of video memory, a multiple of 64 KiB. */
-	constructor(memory: number, hooks: VbeHooks) {
+	/**
+	 * `memory`: bytes of video memory, a power of two of at least 64 KiB. The bank register counts through `banked` bytes,
+	 * which may be more.
+	 */
+	constructor(memory: number, banked: number, hooks: VbeHooks) {
 		this.#memory = memory;
+		this.#bankMask = (banked >> 16) - 1;
 		this.#hooks = hooks;
 		this.reset();
 	}
@@ -105,7 +110,7 @@ export class VbeDispi {
 				r.yOffset = value;
 				break;
 			case dispi.bank.at:
-				r.bank = value & ((this.#memory >> 16) - 1);
+				r.bank = value & this.#bankMask;
 				this.#hooks.access(r.bank << 16, (r.enable & DAC_8BIT) !== 0);
 				return;
 			case dispi.enable.at:

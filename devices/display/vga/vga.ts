@@ -97,7 +97,7 @@ export class Vga implements Device {
 		this.#guestPages = new Uint8Array(Math.ceil(parts.size / 4096));
 		this.#frame = new HostFrame(parts.sink);
 		this.#timer = parts.host.clock.timer(() => this.refresh());
-		this.vbe = new VbeDispi(parts.size, {
+		this.vbe = new VbeDispi(parts.size, parts.memory.size, {
 			changed: () => this.#followVbe(),
 			clear: (length) => parts.memory.bytes().fill(0, 0, Math.min(length, parts.size)),
 			access: (bank, wide) => {
