@@ -14,6 +14,14 @@ export class CommandError extends Error {
 	}
 }
 
+/** A mistake that a driver cannot make and go on: raises the ERROR interrupt and stops the device until RESET. */
+export class GuestBug extends Error {
+	constructor(message: string) {
+		super(message);
+		this.name = 'GuestBug';
+	}
+}
+
 export class GuestReader {
 	readonly slots: Memslots;
 	/** Most bytes that one image or cursor may have: no more than there is video memory. */

@@ -12,7 +12,6 @@ import {
 	type DisplaySink,
 	decode,
 	encode,
-	GuestFault,
 	guestError,
 	type Head as HeadValue,
 	type Host,
@@ -22,15 +21,11 @@ import {
 	type StateValue,
 	tracePoints,
 	type VideoMemory,
-	WireError,
 } from '../../../src/core/index.ts';
 import { Vga } from '../vga/index.ts';
-import { type CursorState, runCursorCommand } from './cursor.ts';
-import { readDrawable, rect } from './drawable.ts';
-import { CommandError, GuestReader } from './guest-reader.ts';
+import { Commands, reason } from './commands.ts';
+import { CommandError, GuestBug } from './guest-reader.ts';
 import {
-	Cmd,
-	COMMAND_RING_SIZE,
 	Head,
 	Interrupt,
 	IO_SIZE,
@@ -40,17 +35,11 @@ import {
 	Ram,
 	Rect,
 	SURF_FLAG_KEEP_DATA,
-	Surface,
-	SurfaceCmd,
-	SurfaceCmdType,
 	SurfaceCreate,
-	UpdateCmd,
 } from './layout.ts';
 import { MEMSLOTS, Memslots } from './memslots.ts';
-import { CommandRing, RamHeader, ReleaseRing } from './ram-header.ts';
-import { ReleaseQueue } from './release.ts';
+import { RamHeader } from './ram-header.ts';
 import { type ClientHead, QxlRom, ROM_SIZE, SURFACES } from './rom.ts';
-import { SurfaceTable } from './surfaces.ts';
 
 const trace = tracePoints('qxl', {
 	io_write: ['mode', 'port', 'value'],
@@ -62,11 +51,6 @@ const trace = tracePoints('qxl', {
 	memslot_del_guest: ['slot'],
 	create_guest_primary: ['width', 'height', 'stride', 'format', 'flags'],
 	destroy_primary: [],
-	ring_command: ['type', 'data'],
-	ring_cursor: ['data'],
-	draw: ['op', 'surface', 'left', 'top', 'right', 'bottom'],
-	draw_skipped: ['why', 'type', 'count'],
-	surface_cmd: ['type', 'surface'],
 	update_area: ['surface', 'left', 'top', 'right', 'bottom'],
 	async_complete: ['port'],
 	send_events: ['events'],
@@ -85,11 +69,7 @@ const BAR_IO = 3;
 const NO_ASYNC = -1;
 /** Bytes copied out of the guest before it gets another turn. */
 const TURN_BYTES = 32 * MIB;
-/** Dropped commands that are logged one by one; after them only every thousandth. */
-const LOGGED_DROPS = 10;
 const MAX_HEADS = 64;
-/** Commands of one ring in one go: two rings full. */
-const MAX_TURNS = 64;
 
 /** Lower 32 bits all ones: what old drivers write to int_mask when they mean "whatever". */
 const ALL_EVENTS = 0xffffffff;
@@ -118,9 +98,6 @@ export interface QxlVgaParts {
 	readonly vgaBios?: Uint8Array;
 }
 
-/** A mistake that a driver cannot make and go on: raises the ERROR interrupt and stops the device until RESET. */
-class GuestBug extends Error {}
-
 type Mode = 'vga' | 'native' | 'undefined';
 
 export class QxlVga implements Device, DisplayClientEvents {
@@ -130,10 +107,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 	readonly #parts: QxlVgaParts;
 	readonly #header: RamHeader;
 	readonly #slots: Memslots;
-	readonly #reader: GuestReader;
-	readonly #surfaces: SurfaceTable;
-	readonly #rings: readonly (readonly [CommandRing, number])[];
-	readonly #release: ReleaseQueue;
+	readonly #commands: Commands;
 	readonly #vgamem: number;
 
 	#mode: Mode = 'undefined';
@@ -141,15 +115,12 @@ export class QxlVga implements Device, DisplayClientEvents {
 	#guestBug = false;
 	/** The port of the asynchronous command under way. */
 	#currentAsync: number = NO_ASYNC;
-	#cursor: CursorState = { shape: undefined, x: 0, y: 0, visible: false };
 	#heads: readonly HeadValue[] = [];
 	#maxHeads = 0;
 	/** Ring work is deferred already. */
 	#kicked = false;
 	/** Counts resets, so that work deferred before one does nothing after it. */
 	#epoch = 0;
-	#dropped = 0;
-	#skipped = 0;
 
 	constructor(parts: QxlVgaParts) {
 		const { host, ports, mmio, ram, vram, sink, sizes } = parts;
@@ -161,16 +132,16 @@ export class QxlVga implements Device, DisplayClientEvents {
 			{ base: () => this.pci.barAddress(BAR_RAM), size: ram.size, bytes: () => ram.bytes() },
 			{ base: () => this.pci.barAddress(BAR_VRAM), size: vram.size, bytes: () => vram.bytes() },
 		]);
-		const memory = ram.size + vram.size;
-		this.#reader = new GuestReader(this.#slots, memory);
-		this.#surfaces = new SurfaceTable(this.#reader, sink, memory);
-		this.#rings = [
-			[new CommandRing(this.#header, Ram.cursorRing), Interrupt.cursor],
-			[new CommandRing(this.#header, Ram.cmdRing), Interrupt.display],
-		];
-		this.#release = new ReleaseQueue(new ReleaseRing(this.#header), this.#slots, () =>
-			this.#sendEvents(Interrupt.display),
-		);
+		this.#commands = new Commands({
+			header: this.#header,
+			slots: this.#slots,
+			sink,
+			memory: ram.size + vram.size,
+			sendEvents: (events) => this.#sendEvents(events),
+			setUpdateId: (id) => {
+				this.rom.updateId = id;
+			},
+		});
 		this.pci = new PciFunction({
 			name: 'qxl-vga',
 			vendor: 0x1b36,
@@ -277,9 +248,9 @@ export class QxlVga implements Device, DisplayClientEvents {
 				this.#updateIrq();
 				return;
 			case Io.notifyOom:
-				if (!this.#release.drained) return;
+				if (!this.#commands.release.drained) return;
 				this.#drainRings();
-				this.#release.flush();
+				this.#commands.release.flush();
 				return;
 			case Io.reset:
 				this.#hardReset();
@@ -306,18 +277,18 @@ export class QxlVga implements Device, DisplayClientEvents {
 			case Io.destroySurfaceWait:
 				if (value >= SURFACES) throw new GuestBug(`surface ${value} is destroyed, there are ${SURFACES}`);
 				this.#drainRings();
-				this.#surfaces.destroy(value);
+				this.#commands.surfaces.destroy(value);
 				return;
 			case Io.destroyAllSurfaces:
 				this.#drainRings();
-				for (const id of this.#surfaces.ids) this.#surfaces.destroy(id);
+				for (const id of this.#commands.surfaces.ids) this.#commands.surfaces.destroy(id);
 				this.#mode = 'undefined';
 				return;
 			case Io.flushSurfacesAsync:
 				this.#flushSurfaces();
 				return;
 			case Io.flushRelease:
-				this.#release.flush();
+				this.#commands.release.flush();
 				return;
 			case Io.monitorsConfigAsync:
 				this.#monitorsConfig();
@@ -351,7 +322,11 @@ export class QxlVga implements Device, DisplayClientEvents {
 		}
 		this.#mode = 'native';
 		try {
-			this.#surfaces.create(0, { width, height, stride, format, data: mem }, (flags & SURF_FLAG_KEEP_DATA) !== 0);
+			this.#commands.surfaces.create(
+				0,
+				{ width, height, stride, format, data: mem },
+				(flags & SURF_FLAG_KEEP_DATA) !== 0,
+			);
 		} catch (error) {
 			throw new GuestBug(`primary surface: ${reason(error)}`);
 		}
@@ -361,7 +336,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 		if (this.#mode !== 'native') return;
 		trace.destroy_primary();
 		this.#drainRings();
-		this.#surfaces.destroy(0);
+		this.#commands.surfaces.destroy(0);
 		this.#mode = 'undefined';
 	}
 
@@ -378,28 +353,28 @@ export class QxlVga implements Device, DisplayClientEvents {
 		if (left < 0 || top < 0 || left > right || top > bottom)
 			throw new GuestBug(`update of area ${left},${top}..${right},${bottom}`);
 		this.#drainRings();
-		this.#attempt('update_area', () => this.#surfaces.writeBack(id, { left, top, right, bottom }));
+		this.#commands.attempt('update_area', () => this.#commands.surfaces.writeBack(id, { left, top, right, bottom }));
 	}
 
 	/** Every surface's pixels to where the guest keeps them, before it sleeps. */
 	#flushSurfaces(): void {
 		this.#drainRings();
-		for (const id of this.#surfaces.ids) {
-			const { width, height } = this.#surfaces.get(id) ?? { width: 0, height: 0 };
+		for (const id of this.#commands.surfaces.ids) {
+			const { width, height } = this.#commands.surfaces.get(id) ?? { width: 0, height: 0 };
 			const all = { left: 0, top: 0, right: width, bottom: height };
-			this.#attempt('flush of a surface', () => this.#surfaces.writeBack(id, all));
+			this.#commands.attempt('flush of a surface', () => this.#commands.surfaces.writeBack(id, all));
 		}
 	}
 
 	#monitorsConfig(): void {
 		const address = this.#header.view.getBigUint64(Ram.monitorsConfig, true);
 		if (address === 0n) return;
-		this.#attempt('monitors_config', () => {
-			const { count, maxAllowed } = this.#reader.read(MonitorsConfig, address);
+		this.#commands.attempt('monitors_config', () => {
+			const { count, maxAllowed } = this.#commands.reader.read(MonitorsConfig, address);
 			if (count === 0 || count > MAX_HEADS) throw new CommandError(`${count} heads`);
 			if (maxAllowed !== 0 && maxAllowed < count)
 				throw new CommandError(`${count} heads where ${maxAllowed} are allowed`);
-			const heads = this.#reader.readArray(Head, count, address, MonitorsConfig.min);
+			const heads = this.#commands.reader.readArray(Head, count, address, MonitorsConfig.min);
 			trace.monitors_config(count, maxAllowed);
 			this.#heads = heads;
 			this.#maxHeads = maxAllowed;
@@ -414,117 +389,18 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#kicked = true;
 		this.#parts.host.defer(() => {
 			this.#kicked = false;
-			this.#guarded(() => this.#processRings(TURN_BYTES, true));
+			this.#guarded(() => this.#processRings(TURN_BYTES, false));
 		});
 	}
 
 	/** Everything in the rings is done before what the guest asks for now.  */
 	#drainRings(): void {
-		this.#processRings(this.#reader.limit, false);
+		this.#processRings(this.#commands.reader.limit, true);
 	}
 
-	/**
-	 * Both rings until they are empty, or until `budget` bytes have been copied. Then `resume` goes on after the guest's
-	 * next turn; without it the rest is given back undrawn, for no guest has that many bytes to show.
-	 */
-	#processRings(budget: number, resume: boolean): void {
+	#processRings(budget: number, final: boolean): void {
 		if (this.#mode === 'vga' || this.#guestBug) return;
-		this.#reader.copied = 0;
-		for (const [ring, event] of this.#rings) {
-			// What commands make the device write may lie on the ring itself, so even the ring's own size needs a bound.
-			let turns = MAX_TURNS;
-			do {
-				for (; ring.count > 0 && turns > 0; turns--) {
-					if (ring.count > COMMAND_RING_SIZE) throw new GuestBug(`ring holds ${ring.count} commands`);
-					const full = this.#reader.copied > budget;
-					if (full && resume) break;
-					const { data, type } = ring.peek();
-					const notify = ring.pop();
-					this.#command(type, data, full);
-					if (notify) this.#sendEvents(event);
-				}
-				if (ring.count > 0) {
-					this.#kick();
-					break;
-				}
-			} while (!ring.wait());
-		}
-	}
-
-	#command(type: number, data: bigint, drop: boolean): void {
-		if (type === Cmd.nop) return;
-		if (drop) this.#drop('more pixels in the ring than video memory holds');
-		else this.#attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
-		this.#attempt('release', () => this.#release.release(data));
-	}
-
-	#execute(type: number, data: bigint): void {
-		if (type === Cmd.cursor) trace.ring_cursor(data);
-		else trace.ring_command(type, data);
-		switch (type) {
-			case Cmd.draw:
-				this.#draw(data);
-				return;
-			case Cmd.update: {
-				const { area, updateId, surfaceId } = this.#reader.read(UpdateCmd, data);
-				this.#surfaces.writeBack(surfaceId, rect(area));
-				this.rom.updateId = updateId;
-				return;
-			}
-			case Cmd.cursor:
-				runCursorCommand(this.#reader, this.#parts.sink, data, this.#cursor);
-				return;
-			case Cmd.message:
-				return;
-			case Cmd.surface:
-				this.#surface(data);
-				return;
-			default:
-				throw new CommandError('no such command');
-		}
-	}
-
-	#draw(address: bigint): void {
-		const drawable = readDrawable(this.#reader, this.#surfaces, address);
-		if ('skipped' in drawable) {
-			this.#skipped++;
-			trace.draw_skipped(drawable.skipped, drawable.type, this.#skipped);
-			return;
-		}
-		const { left, top, right, bottom } = drawable.box;
-		trace.draw(drawable.op, drawable.surfaceId, left, top, right, bottom);
-		this.#parts.sink.draw(drawable);
-	}
-
-	#surface(address: bigint): void {
-		const { surfaceId, type, flags } = this.#reader.read(SurfaceCmd, address);
-		trace.surface_cmd(type, surfaceId);
-		if (surfaceId === 0 || surfaceId >= SURFACES) throw new CommandError(`surface ${surfaceId}`);
-		if (type === SurfaceCmdType.create) {
-			if (this.#surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} exists`);
-			const shape = this.#reader.read(Surface, address, SurfaceCmd.min);
-			this.#surfaces.create(surfaceId, shape, (flags & SURF_FLAG_KEEP_DATA) !== 0);
-		} else if (type === SurfaceCmdType.destroy) {
-			if (!this.#surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} does not exist`);
-			this.#surfaces.destroy(surfaceId);
-		} else {
-			throw new CommandError(`surface command of type ${type}`);
-		}
-	}
-
-	/** Does what a command asks; what it cannot, it drops with a word in the log. */
-	#attempt(what: string, work: () => void): void {
-		try {
-			work();
-		} catch (error) {
-			this.#drop(`${what}: ${reason(error)}`);
-		}
-	}
-
-	#drop(message: string): void {
-		this.#dropped++;
-		if (this.#dropped <= LOGGED_DROPS || this.#dropped % 1000 === 0)
-			guestError('qxl', `${message} (dropped, ${this.#dropped} so far)`);
+		if (this.#commands.process(budget, final)) this.#kick();
 	}
 
 	// --- interrupts, errors, reset ------------------------------------------------------------------------------
@@ -559,12 +435,10 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#epoch++;
 		this.#guestBug = false;
 		this.#currentAsync = NO_ASYNC;
-		this.#cursor = { shape: undefined, x: 0, y: 0, visible: false };
 		this.#heads = [];
 		this.#maxHeads = 0;
-		this.#surfaces.clear();
+		this.#commands.reset();
 		this.#slots.clear();
-		this.#release.reset();
 		this.rom.reset();
 		this.#header.reset();
 		this.#updateIrq();
@@ -582,7 +456,6 @@ export class QxlVga implements Device, DisplayClientEvents {
 
 	/** The bytes of the two BARs are the board's to save; pixels that exist only as drawn are in here. */
 	save(): DeviceState {
-		const { shape, x, y, visible } = this.#cursor;
 		return {
 			version: 1,
 			vga: this.vga.save(),
@@ -592,9 +465,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 			currentAsync: this.#currentAsync,
 			kicked: this.#kicked,
 			memslots: this.#slots.save(),
-			surfaces: this.#surfaces.save(),
-			release: this.#release.save(),
-			cursor: { shape: shape ? { ...shape } : null, x, y, visible },
+			commands: this.#commands.save(),
 			maxHeads: this.#maxHeads,
 			heads: this.#heads.map((head) => encode(Head, head)),
 		};
@@ -607,7 +478,6 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#epoch++;
 		this.rom.restore(state.rom);
 		this.#slots.restore(state.memslots);
-		this.#release.restore(part('release'));
 		this.#guestBug = state.guestBug === true;
 		this.#currentAsync = Number(state.currentAsync);
 		this.#mode = state.mode as Mode;
@@ -615,20 +485,13 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.vga.hide();
 		this.vga.restore(state.vga as DeviceState);
 		if (this.#mode === 'vga') this.vga.show();
-		this.#surfaces.restore(state.surfaces);
-		this.#restoreCursor(part('cursor'));
+		this.#commands.restore(part('commands'));
 		this.#maxHeads = Number(state.maxHeads);
 		this.#heads = ((state.heads ?? []) as Uint8Array[]).map((head) => decode(Head, head));
 		if (this.#heads.length > 0) sink.monitorsConfig(this.#maxHeads, this.#heads);
 		if (this.#currentAsync !== NO_ASYNC) this.#completeLater(this.#currentAsync);
 		this.#kicked = false;
 		if (state.kicked === true) this.#kick();
-	}
-
-	#restoreCursor(saved: { readonly [key: string]: StateValue | undefined }): void {
-		const shape = (saved.shape ?? undefined) as unknown as CursorState['shape'];
-		this.#cursor = { shape, x: Number(saved.x), y: Number(saved.y), visible: saved.visible === true };
-		if (shape) this.#parts.sink.cursorSet(shape, this.#cursor.x, this.#cursor.y, this.#cursor.visible);
 	}
 }
 
@@ -654,17 +517,3 @@ const SYNC_OF: { readonly [port: number]: number | undefined } = {
 	[Io.destroySurfaceAsync]: Io.destroySurfaceWait,
 	[Io.destroyAllSurfacesAsync]: Io.destroyAllSurfaces,
 };
-
-const COMMAND_NAMES: { readonly [type: number]: string | undefined } = {
-	[Cmd.draw]: 'draw',
-	[Cmd.update]: 'update',
-	[Cmd.cursor]: 'cursor command',
-	[Cmd.message]: 'message',
-	[Cmd.surface]: 'surface command',
-};
-
-/** What went wrong with a command; anything that is not the guest's fault goes on up. */
-function reason(error: unknown): string {
-	if (error instanceof CommandError || error instanceof GuestFault || error instanceof WireError) return error.message;
-	throw error;
-}

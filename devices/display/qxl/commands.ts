@@ -1,0 +1,228 @@
+/** The guest's commands: both rings, what each command does, and its way back to the guest. qxl_dev.h, QXLCommand and on. */
+import {
+	type DisplaySink,
+	GuestFault,
+	guestError,
+	type StateValue,
+	tracePoints,
+	WireError,
+} from '../../../src/core/index.ts';
+import { type CursorState, runCursorCommand } from './cursor.ts';
+import { readDrawable, rect } from './drawable.ts';
+import { CommandError, GuestBug, GuestReader } from './guest-reader.ts';
+import {
+	Cmd,
+	COMMAND_RING_SIZE,
+	Interrupt,
+	Ram,
+	SURF_FLAG_KEEP_DATA,
+	Surface,
+	SurfaceCmd,
+	SurfaceCmdType,
+	UpdateCmd,
+} from './layout.ts';
+import type { Memslots } from './memslots.ts';
+import { CommandRing, type RamHeader, ReleaseRing } from './ram-header.ts';
+import { ReleaseQueue } from './release.ts';
+import { SURFACES } from './rom.ts';
+import { SurfaceTable } from './surfaces.ts';
+
+const trace = tracePoints('qxl', {
+	ring_command: ['type', 'data'],
+	ring_cursor: ['data'],
+	draw: ['op', 'surface', 'left', 'top', 'right', 'bottom'],
+	draw_skipped: ['why', 'type', 'count'],
+	surface_cmd: ['type', 'surface'],
+});
+
+/** Commands of one ring in one go: two rings full. */
+const MAX_TURNS = 64;
+/** Dropped commands that are logged one by one; after them only every thousandth. */
+const LOGGED_DROPS = 10;
+
+export interface CommandHost {
+	readonly header: RamHeader;
+	readonly slots: Memslots;
+	readonly sink: DisplaySink;
+	/** Bytes of both video memories together. */
+	readonly memory: number;
+	readonly sendEvents: (events: number) => void;
+	/** QXLRom.update_id, for QXL_CMD_UPDATE. */
+	readonly setUpdateId: (id: number) => void;
+}
+
+export class Commands {
+	readonly reader: GuestReader;
+	readonly surfaces: SurfaceTable;
+	readonly release: ReleaseQueue;
+	readonly #host: CommandHost;
+	/** Each with the interrupt of a guest that waits for room. */
+	readonly #rings: readonly (readonly [CommandRing, number])[];
+	#cursor: CursorState = noCursor();
+	#dropped = 0;
+	#skipped = 0;
+
+	constructor(host: CommandHost) {
+		const { header, slots, sink, memory } = host;
+		this.#host = host;
+		this.reader = new GuestReader(slots, memory);
+		this.surfaces = new SurfaceTable(this.reader, sink, memory);
+		this.release = new ReleaseQueue(new ReleaseRing(header), slots, () => host.sendEvents(Interrupt.display));
+		this.#rings = [
+			[new CommandRing(header, Ram.cursorRing), Interrupt.cursor],
+			[new CommandRing(header, Ram.cmdRing), Interrupt.display],
+		];
+	}
+
+	/** The host has cleared its surfaces and its cursor. */
+	reset(): void {
+		this.surfaces.clear();
+		this.release.reset();
+		this.#cursor = noCursor();
+	}
+
+	/**
+	 * Both rings until they are empty, or until `budget` bytes have been copied. True: there is more to do after the
+	 * guest's next turn. With `final`, what is beyond the budget is given back undrawn instead, for no guest has that many
+	 * bytes to show. Throws GuestBug.
+	 */
+	process(budget: number, final: boolean): boolean {
+		this.reader.copied = 0;
+		let more = false;
+		for (const [ring, event] of this.#rings) {
+			// What commands make the device write may lie on the ring itself, so even the ring's own size needs a bound.
+			let turns = MAX_TURNS;
+			do {
+				for (; ring.count > 0 && turns > 0; turns--) {
+					if (ring.count > COMMAND_RING_SIZE) throw new GuestBug(`ring holds ${ring.count} commands`);
+					const full = this.reader.copied > budget;
+					if (full && !final) break;
+					const { data, type } = ring.peek();
+					const notify = ring.pop();
+					this.#command(type, data, full);
+					if (notify) this.#host.sendEvents(event);
+				}
+				if (ring.count > 0) {
+					more = true;
+					break;
+				}
+			} while (!ring.wait());
+		}
+		return more;
+	}
+
+	/** Does what the guest asks; what cannot be done is dropped with a word in the log. */
+	attempt(what: string, work: () => void): void {
+		try {
+			work();
+		} catch (error) {
+			this.#drop(`${what}: ${reason(error)}`);
+		}
+	}
+
+	#command(type: number, data: bigint, drop: boolean): void {
+		if (type === Cmd.nop) return;
+		if (drop) this.#drop('more pixels in the ring than video memory holds');
+		else this.attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
+		// Pixels were copied out, so the guest gets everything back at once.
+		this.attempt('release', () => this.release.release(data));
+	}
+
+	#execute(type: number, data: bigint): void {
+		if (type === Cmd.cursor) trace.ring_cursor(data);
+		else trace.ring_command(type, data);
+		switch (type) {
+			case Cmd.draw:
+				this.#draw(data);
+				return;
+			case Cmd.update: {
+				const { area, updateId, surfaceId } = this.reader.read(UpdateCmd, data);
+				this.surfaces.writeBack(surfaceId, rect(area));
+				this.#host.setUpdateId(updateId);
+				return;
+			}
+			case Cmd.cursor:
+				runCursorCommand(this.reader, this.#host.sink, data, this.#cursor);
+				return;
+			case Cmd.message:
+				return;
+			case Cmd.surface:
+				this.#surface(data);
+				return;
+			default:
+				throw new CommandError('no such command');
+		}
+	}
+
+	#draw(address: bigint): void {
+		const drawable = readDrawable(this.reader, this.surfaces, address);
+		if ('skipped' in drawable) {
+			this.#skipped++;
+			trace.draw_skipped(drawable.skipped, drawable.type, this.#skipped);
+			return;
+		}
+		const { left, top, right, bottom } = drawable.box;
+		trace.draw(drawable.op, drawable.surfaceId, left, top, right, bottom);
+		this.#host.sink.draw(drawable);
+	}
+
+	#surface(address: bigint): void {
+		const { surfaceId, type, flags } = this.reader.read(SurfaceCmd, address);
+		trace.surface_cmd(type, surfaceId);
+		if (surfaceId === 0 || surfaceId >= SURFACES) throw new CommandError(`surface ${surfaceId}`);
+		if (type === SurfaceCmdType.create) {
+			if (this.surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} exists`);
+			const shape = this.reader.read(Surface, address, SurfaceCmd.min);
+			this.surfaces.create(surfaceId, shape, (flags & SURF_FLAG_KEEP_DATA) !== 0);
+		} else if (type === SurfaceCmdType.destroy) {
+			if (!this.surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} does not exist`);
+			this.surfaces.destroy(surfaceId);
+		} else {
+			throw new CommandError(`surface command of type ${type}`);
+		}
+	}
+
+	#drop(message: string): void {
+		this.#dropped++;
+		if (this.#dropped <= LOGGED_DROPS || this.#dropped % 1000 === 0)
+			guestError('qxl', `${message} (dropped, ${this.#dropped} so far)`);
+	}
+
+	save(): { [key: string]: StateValue } {
+		const { shape, x, y, visible } = this.#cursor;
+		return {
+			surfaces: this.surfaces.save(),
+			release: this.release.save(),
+			cursor: { shape: shape ? { ...shape } : null, x, y, visible },
+		};
+	}
+
+	/** The sink has been reset; it is told of everything anew. */
+	restore(state: { readonly [key: string]: StateValue | undefined }): void {
+		const part = (name: string) => (state[name] ?? {}) as { [key: string]: StateValue };
+		this.surfaces.restore(state.surfaces);
+		this.release.restore(part('release'));
+		const cursor = part('cursor');
+		const shape = (cursor.shape ?? undefined) as unknown as CursorState['shape'];
+		this.#cursor = { shape, x: Number(cursor.x), y: Number(cursor.y), visible: cursor.visible === true };
+		if (shape) this.#host.sink.cursorSet(shape, this.#cursor.x, this.#cursor.y, this.#cursor.visible);
+	}
+}
+
+function noCursor(): CursorState {
+	return { shape: undefined, x: 0, y: 0, visible: false };
+}
+
+const COMMAND_NAMES: { readonly [type: number]: string | undefined } = {
+	[Cmd.draw]: 'draw',
+	[Cmd.update]: 'update',
+	[Cmd.cursor]: 'cursor command',
+	[Cmd.message]: 'message',
+	[Cmd.surface]: 'surface command',
+};
+
+/** What is wrong with what the guest asked; an error that is not the guest's goes on up. */
+export function reason(error: unknown): string {
+	if (error instanceof CommandError || error instanceof GuestFault || error instanceof WireError) return error.message;
+	throw error;
+}
