@@ -112,43 +112,51 @@ template <int Bits> constexpr const Codes<Bits> &codes() {
 		return kCodes5;
 }
 
-/** Bits, most significant first, in little-endian 32-bit words. */
-class BitWriter {
-public:
-	explicit BitWriter(Bytes &out) : out_(out) {}
+/** Bits, most significant first, in little-endian 32-bit words. Small and plain, so that loops keep it in registers. */
+struct BitWriter {
+	uint8_t *at = nullptr;
+	uint64_t pending = 0;
+	unsigned count = 0;
 
-	/** Makes sure of room for `bytes`; the writer below does not look. */
-	void reserve(size_t bytes) { at_ = out_.reserve(out_.size, bytes); }
-	void commit() { out_.size = static_cast<size_t>(at_ - out_.data()); }
-
-	/** Writes the low `length` bits of `word`, length <= 32. */
+	/** Writes the low `length` bits of `word`, length <= 32. There must be room: see Output. */
 	inline void put(uint32_t word, unsigned length) {
-		pending_ = (pending_ << length) | word;
-		count_ += length;
-		if (count_ >= 32) {
-			count_ -= 32;
-			const uint32_t whole = static_cast<uint32_t>(pending_ >> count_);
-			at_[0] = static_cast<uint8_t>(whole);
-			at_[1] = static_cast<uint8_t>(whole >> 8);
-			at_[2] = static_cast<uint8_t>(whole >> 16);
-			at_[3] = static_cast<uint8_t>(whole >> 24);
-			at_ += 4;
+		pending = (pending << length) | word;
+		count += length;
+		if (count >= 32) {
+			count -= 32;
+			const uint32_t whole = static_cast<uint32_t>(pending >> count);
+			const uint8_t bytes[4] = {static_cast<uint8_t>(whole), static_cast<uint8_t>(whole >> 8),
+			                          static_cast<uint8_t>(whole >> 16), static_cast<uint8_t>(whole >> 24)};
+			std::memcpy(at, bytes, 4);
+			at += 4;
 		}
 	}
+};
 
+/** A BitWriter on bytes that grow. */
+class Output {
+public:
+	explicit Output(Bytes &out) : out_(out) {}
+	BitWriter bits;
+
+	/** Makes room for `bytes`, and takes in what was written. */
+	void reserve(size_t bytes) {
+		commit();
+		bits.at = out_.reserve(out_.size, bytes);
+	}
 	/** Fills the last word, and adds one that decoders read ahead. */
 	void finish() {
 		reserve(8);
-		if (count_ > 0) put(0, 32 - count_);
-		put(0, 32);
+		if (bits.count > 0) bits.put(0, 32 - bits.count);
+		bits.put(0, 32);
 		commit();
 	}
 
 private:
+	void commit() {
+		if (bits.at != nullptr) out_.size = static_cast<size_t>(bits.at - out_.data());
+	}
 	Bytes &out_;
-	uint8_t *at_ = nullptr;
-	uint64_t pending_ = 0;
-	unsigned count_ = 0;
 };
 
 /** What a scan over rows remembers between pixels; colours share one, alpha has its own. */
@@ -276,7 +284,13 @@ private:
 	}
 
 	/** Pixels from `x` to `end` of a row, within one wait step. */
-	void segment(BitWriter &out, const uint8_t *above, const uint8_t *row, uint32_t x, const uint32_t end) {
+	void segment(BitWriter &bits, const uint8_t *above, const uint8_t *row, uint32_t x, const uint32_t end) {
+		BitWriter out = bits;
+		pixels(out, above, row, x, end);
+		bits = out;
+	}
+
+	inline void pixels(BitWriter &out, const uint8_t *above, const uint8_t *row, uint32_t x, const uint32_t end) {
 		if (x == 0) {
 			// The first pixel is predicted from the one above it, or from nothing.
 			putPixel(out, 0, P::load(row, 0), above == nullptr ? 0 : P::load(above, 0), 0, true);
@@ -331,15 +345,14 @@ private:
 	std::vector<Model<P::kBits>> models_;
 };
 
-template <class... P> void encodeRows(const Image &image, BitWriter &out) {
+template <class... P> void encodeRows(const Image &image, Output &out) {
 	std::tuple<Scan<P>...> scans{Scan<P>(image.width)...};
 	// A pixel takes at most 26 bits a channel, and 47 for a run that begins at it.
 	const size_t worst = (static_cast<size_t>(image.width) + 1) * 32;
 	for (uint32_t y = 0; y < image.height; y++) {
 		out.reserve(worst);
 		const uint8_t *above = y == 0 ? nullptr : image.row(y - 1);
-		std::apply([&](auto &...scan) { (scan.row(out, above, image.row(y)), ...); }, scans);
-		out.commit();
+		std::apply([&](auto &...scan) { (scan.row(out.bits, above, image.row(y)), ...); }, scans);
 	}
 }
 
@@ -353,10 +366,9 @@ void encodeQuic(const Image &image, Bytes &out) {
 	if (image.layout == Layout::Rgb24) type = 3;
 	if (image.layout == Layout::Argb32) type = 5;
 
-	BitWriter bits(out);
+	Output bits(out);
 	bits.reserve(20);
-	for (uint32_t word : {kMagic, 0u, type, image.width, image.height}) bits.put(word, 32);
-	bits.commit();
+	for (uint32_t word : {kMagic, 0u, type, image.width, image.height}) bits.bits.put(word, 32);
 	switch (image.layout) {
 	case Layout::Gray8:
 		encodeRows<Gray>(image, bits);
