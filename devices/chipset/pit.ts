@@ -54,8 +54,8 @@ function timeOf(tick: number): number {
 export class PitChannel {
 	readonly #clock: Clock;
 	readonly #number: number;
-	/** Called when the output's future has changed. */
-	readonly #changed: () => void;
+	/** Called when the output's future has changed, with the clock from which on. */
+	readonly #changed: (tick: number) => void;
 	mode = 0;
 	bcd = false;
 	access = WORD;
@@ -82,7 +82,7 @@ export class PitChannel {
 	#latchBytes = 0;
 	#statusLatch = -1;
 
-	constructor(clock: Clock, number: number, changed: () => void) {
+	constructor(clock: Clock, number: number, changed: (tick: number) => void) {
 		this.#clock = clock;
 		this.#number = number;
 		this.#changed = changed;
@@ -139,7 +139,7 @@ export class PitChannel {
 		this.#latch = s.latch;
 		this.#latchBytes = s.latchBytes;
 		this.#statusLatch = s.statusLatch;
-		this.#changed();
+		this.#changed(this.#now());
 	}
 
 	/** A control word other than latch or read-back. */
@@ -156,7 +156,7 @@ export class PitChannel {
 		this.#lowByte = -1;
 		this.#readHigh = false;
 		this.#latchBytes = 0;
-		this.#changed();
+		this.#changed(this.#now());
 	}
 
 	latchCount(): void {
@@ -199,7 +199,7 @@ export class PitChannel {
 			// In mode 0 the first byte of a new count stops the counter and takes the output low.
 			if (this.mode === 0 && this.#loaded) {
 				this.#loaded = false;
-				this.#changed();
+				this.#changed(this.#now());
 			}
 		} else {
 			const count = this.#lowByte | (byte << 8);
@@ -229,12 +229,11 @@ export class PitChannel {
 		} else if (this.#loaded) {
 			this.#held = now - this.#start;
 		}
-		this.#changed();
+		this.#changed(now);
 	}
 
-	/** The level of OUT now. */
-	output(): boolean {
-		const now = this.#now();
+	/** The level of OUT, now or at an earlier clock since the last change. */
+	output(now = this.#now()): boolean {
 		this.#takeNext(now);
 		if (!this.#loaded) return this.mode !== 0;
 		const passed = this.#held >= 0 ? this.#held : now - this.#start;
@@ -331,7 +330,7 @@ export class PitChannel {
 			this.#loaded = true;
 			this.#held = !this.gate && (this.mode === 0 || this.mode === 4) ? 0 : -1;
 		}
-		this.#changed();
+		this.#changed(now);
 	}
 
 	/** A count for a running rate or square wave generator waits for the end of the cycle, in mode 3 of the half cycle. */
@@ -373,7 +372,7 @@ export class Pit implements Device {
 		this.#clock = host.clock;
 		this.#irq = irq;
 		this.#timer = host.clock.timer(() => this.#fire());
-		const changed = () => this.#reschedule();
+		const changed = (tick: number) => this.#reschedule(tick);
 		this.channels = [
 			new PitChannel(host.clock, 0, changed),
 			new PitChannel(host.clock, 1, () => {}),
@@ -396,7 +395,6 @@ export class Pit implements Device {
 
 	reset(): void {
 		for (const channel of this.channels) channel.reset();
-		this.#reschedule();
 	}
 
 	save() {
@@ -427,9 +425,13 @@ export class Pit implements Device {
 		else this.channels[select].control(access, (value >> 1) & 7, (value & 1) !== 0);
 	}
 
-	#reschedule(): void {
-		this.#served = tickAt(this.#clock.now());
-		this.#drive(this.channels[0].output());
+	/**
+	 * Channel 0 counts anew from `tick`, the clock that it was loaded at: reading the time once more could already find
+	 * its output risen, and that edge would never be delivered.
+	 */
+	#reschedule(tick: number): void {
+		this.#served = tick;
+		this.#drive(this.channels[0].output(tick));
 		this.#arm();
 	}
 

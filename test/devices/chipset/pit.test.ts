@@ -255,3 +255,29 @@ test('a period of one clock cannot hold the host, and long lags are dropped', (t
 	m.board.host.clock.advance(100e6);
 	t.is(m.board.irqs[0].edges - edges, 100);
 });
+
+test('an edge is not lost when time runs on while a short count is written', (t) => {
+	const board = new FakeBoard();
+	const { clock } = board.host;
+	let delay = 0;
+	// Each look at the clock takes as long as a busy host may need between two of them.
+	const slow = {
+		now: () => {
+			clock.advance(delay);
+			return clock.now();
+		},
+		wall: () => clock.wall(),
+		timer: (fire: () => void) => clock.timer(fire),
+	};
+	new Pit({ clock: slow, dma: board.host.dma, defer: () => {} }, board.ports, board.irqs[0]);
+	board.ports.out8(0x43, 0x38);
+	const before = board.irqs[0].edges;
+	for (let shot = 1; shot <= 5; shot++) {
+		delay = 50_000;
+		board.ports.out8(0x40, 15);
+		board.ports.out8(0x40, 0);
+		delay = 0;
+		clock.advance(1e6);
+		t.is(board.irqs[0].edges - before, shot);
+	}
+});
