@@ -75,7 +75,9 @@ export class Guest {
 		const folder = mkdtempSync(join(tmpdir(), 'tsvm-guest-'));
 		const common = ['--spice', String(port), '--serial', 'stdio', '--qmp', `unix:${join(folder, 'qmp.sock')}`];
 		const child = spawn(process.execPath, [cli, 'run', ...common, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
-		return new Guest(child, port, folder);
+		const guest = new Guest(child, port, folder);
+		await guest.#ready();
+		return guest;
 	}
 
 	get pid(): number {
@@ -173,9 +175,17 @@ export class Guest {
 		return `--- serial:\n${this.#serial.slice(-1500)}\n--- stderr:\n${this.#stderr.slice(-1500)}`;
 	}
 
+	/** The QMP socket comes after the SPICE port: once it answers, clients can connect. */
+	async #ready(): Promise<void> {
+		const ended = new Promise<never>((_, reject) => {
+			this.#child.once('exit', (code) => reject(new Error(`tsvm ended with ${code} at its start: ${this.report()}`)));
+		});
+		await Promise.race([this.qmp('query-status'), ended]);
+	}
+
 	#connectQmp(): Promise<Socket> {
 		return new Promise((resolve, reject) => {
-			const end = Date.now() + 10_000;
+			const end = Date.now() + 60_000;
 			const attempt = () => {
 				const socket = createConnection(this.#qmp);
 				socket.once('connect', () => resolve(socket));
