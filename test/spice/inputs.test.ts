@@ -101,11 +101,11 @@ test('the locks of client and guest are made equal by keys, once', async (t) => 
 	send.keyModifiers({ modifiers: 2 });
 	send.keyModifiers({ modifiers: 2 | 4 });
 	send.keyModifiers({ modifiers: 2 | 4 });
-	await expect('keys 3aba');
+	await expect('keys 3a', 'keys ba');
 	inputs.change({ leds: 2 | 4 });
 	t.is((await channel.read(spec.server.keyModifiers)).modifiers, 6);
 	send.keyModifiers({ modifiers: 1 });
-	await expect('keys 46c6', 'keys 45c5', 'keys 3aba');
+	await expect('keys 46', 'keys 45', 'keys 3a', 'keys c6', 'keys c5', 'keys ba');
 	inputs.change({ leds: 1 });
 	t.is((await channel.read(spec.server.keyModifiers)).modifiers, 1);
 	inputs.change({ leds: 1 });
@@ -123,6 +123,21 @@ test('a lock key that the guest ignores is told after a while', async (t) => {
 	const start = performance.now();
 	t.is((await channel.read(spec.server.keyModifiers)).modifiers, 2);
 	t.true(performance.now() - start > 1000);
+});
+
+test('a lock key that is tapped is held for a while, a second tap lets go of it first', async (t) => {
+	const { client, send, expect } = await open(t);
+	send.keyScancode({ codes: Uint8Array.of(0x3a, 0xba, 0x1e, 0x9e) });
+	await expect('keys 3a1e9e');
+	const start = performance.now();
+	await expect('keys ba');
+	t.true(performance.now() - start > 30);
+	send.keyScancode({ codes: Uint8Array.of(0x45, 0xc5, 0x45, 0xc5) });
+	await expect('keys 45c545', 'keys c5');
+	send.keyScancode({ codes: Uint8Array.of(0x46, 0xc6) });
+	await expect('keys 46');
+	client.close();
+	await expect('keys c6');
 });
 
 test('held keys: prefixes, repeats and pause', (t) => {

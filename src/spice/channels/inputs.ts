@@ -28,6 +28,12 @@ const LOCKS = [
 ] as const;
 /** LEFT, MIDDLE, RIGHT, SIDE and EXTRA of SpiceMouseButtonMask; the wheel's two bits are clicks, not states. */
 const BUTTONS = 1 | 2 | 4 | 32 | 64;
+/**
+ * How long a lock key is held that client or server taps in one go. A guest answers the press by setting the LED, and
+ * Linux drops a scan code that comes in while it waits for the keyboard's acknowledgement: a release that close behind
+ * is lost, the key counts as held, and its next press as a repeat. Fingers take longer.
+ */
+const TAP_MS = 50;
 /** How long a guest may take to light a LED after its key; libspice-server waits as long. */
 const LED_PATIENCE_MS = 2000;
 /** A message holds a few keys at most. */
@@ -56,6 +62,8 @@ class InputsChannel implements ChannelBehaviour {
 	/** LEDs that the guest will show once it has seen the lock keys sent so far; settled when the timer is gone. */
 	#expected = 0;
 	#settle: NodeJS.Timeout | undefined;
+	/** Releases under way, by scan code. */
+	readonly #taps = new Map<number, NodeJS.Timeout>();
 
 	constructor(link: ChannelLink, host: InputsChannelHost) {
 		this.#link = link;
@@ -64,7 +72,7 @@ class InputsChannel implements ChannelBehaviour {
 		this.receive = receiver(inputs.client, {
 			keyDown: ({ code }) => this.#scancodes(unpack(code)),
 			keyUp: ({ code }) => this.#scancodes(unpack(code)),
-			keyScancode: ({ codes }) => this.#scancodes(codes.slice()),
+			keyScancode: ({ codes }) => this.#scancodes(codes),
 			keyModifiers: ({ modifiers }) => this.#setLeds(modifiers),
 			mouseMotion: ({ dx, dy, buttonsState }) => this.#motion(dx, dy, buttonsState),
 			mousePosition: ({ x, y, buttonsState }) => this.#position(x, y, buttonsState),
@@ -85,19 +93,43 @@ class InputsChannel implements ChannelBehaviour {
 	closed(): void {
 		this.#stop?.();
 		clearTimeout(this.#settle);
+		for (const tap of this.#taps.values()) clearTimeout(tap);
 		const releases = this.#held.releaseAll();
 		if (releases.length > 0) this.#host.inputs.scancodes(releases);
 		if (this.#buttons !== 0) this.#button(0, 0);
 	}
 
 	#scancodes(codes: Uint8Array): void {
-		if (codes.length === 0) return;
-		const pressed = this.#held.follow(codes);
+		const now = this.#withoutTaps(codes);
+		if (now.length === 0) return;
+		const pressed = this.#held.follow(now);
 		const { leds } = this.#host.inputs;
-		this.#host.inputs.scancodes(codes);
+		this.#host.inputs.scancodes(now);
 		for (const { led, code } of LOCKS) {
 			if (pressed.includes(code)) this.#expect((this.#settle === undefined ? leds : this.#expected) ^ led);
 		}
+	}
+
+	/** Takes out the release of each lock key that is pressed and let go at once, for later. */
+	#withoutTaps(codes: Uint8Array): Uint8Array {
+		const now: number[] = [];
+		for (let i = 0; i < codes.length; i++) {
+			const code = codes[i];
+			if (this.#taps.has(code)) {
+				clearTimeout(this.#taps.get(code));
+				this.#taps.delete(code);
+				now.push(code | 0x80);
+			}
+			now.push(code);
+			if (!LOCKS.some((lock) => lock.code === code) || codes[i + 1] !== (code | 0x80)) continue;
+			i++;
+			const timer = setTimeout(() => {
+				this.#taps.delete(code);
+				this.#scancodes(Uint8Array.of(code | 0x80));
+			}, TAP_MS);
+			this.#taps.set(code, timer.unref());
+		}
+		return Uint8Array.from(now);
 	}
 
 	/** The client's locks differ from the guest's: press the keys that make them equal. */
