@@ -1,7 +1,7 @@
 /** The machine's SPICE server: which channels it has, and how it is asked and told. */
 import type { DisplayClientEvents } from '../core/index.ts';
 import { createCursorChannel } from '../spice/channels/cursor.ts';
-import { createDisplayChannel } from '../spice/channels/display.ts';
+import { createDisplayChannel, guestCapabilities } from '../spice/channels/display.ts';
 import type { Display } from '../spice/display/display.ts';
 import { ChannelType } from '../spice/protocol/constants.ts';
 import { SpiceServer } from '../spice/server.ts';
@@ -29,7 +29,7 @@ export async function startSpice(config: SpiceConfig, parts: SpiceParts): Promis
 			[ChannelType.cursor, createCursorChannel(display)],
 		]),
 		primary: () => display.primary,
-		clientPresent: (present, capabilities) => client.clientPresent(present, capabilities),
+		clientPresent: (present, capabilities) => client.clientPresent(present, guestCapabilities(capabilities)),
 		warn: parts.warn,
 	});
 	server.onEvent(parts.emit);

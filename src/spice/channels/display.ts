@@ -26,6 +26,18 @@ import { receiver, type Sender, sender } from '../protocol/kit.ts';
 /** What this server can do, for the link reply. */
 const serverCaps = CapSet.of(DisplayCap.monitorsConfig, DisplayCap.prefCompression);
 
+/** Capabilities that invite a guest to use operations which the server's canvas does not execute. */
+const notForGuests = CapSet.of(DisplayCap.composite, DisplayCap.a8Surface);
+
+/**
+ * What the guest's driver is told of a client (QXLRom.client_capabilities, bits from bit 0 on): it draws for the server,
+ * which draws for the client, so it must not be invited to more than the server can.
+ */
+export function guestCapabilities(client: Uint8Array): Uint8Array {
+	const hidden = notForGuests.bytes(client.length);
+	return client.map((byte, i) => byte & ~hidden[i]);
+}
+
 /** Makes display channels that show `source`. */
 export function createDisplayChannel(source: Display): ChannelFactory {
 	return Object.assign((link: ChannelLink) => new DisplayChannel(link, source), { caps: serverCaps });

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { BitmapFormat, Ropd, SurfaceFormat } from '../../../src/core/index.ts';
 import { CapSet } from '../../../src/spice/caps.ts';
-import { createDisplayChannel } from '../../../src/spice/channels/display.ts';
+import { createDisplayChannel, guestCapabilities } from '../../../src/spice/channels/display.ts';
 import { Display } from '../../../src/spice/display/display.ts';
 import { ImageCompression } from '../../../src/spice/display/select.ts';
 import { DisplayCap, ImageType, display as protocol } from '../../../src/spice/protocol/display.ts';
@@ -202,4 +202,12 @@ test("what the client's side cannot be is refused", (t) => {
 	t.throws(() => client.send(101, [new Uint8Array(13)]), { name: 'WireError' });
 	t.throws(() => client.send(150, []), { name: 'WireError' });
 	prefer(client, 77);
+});
+
+test('the guest is not invited to what the server cannot draw', (t) => {
+	const told = new CapSet([new DataView(guestCapabilities(gtk.bytes(58)).buffer).getUint32(0, true)]);
+	t.deepEqual(
+		[...Array(32).keys()].filter((cap) => told.has(cap)),
+		[0, 1, 4, 5, 7, 8, 9, 10, 13],
+	);
 });
