@@ -38,6 +38,7 @@ export class VideoPiece implements VideoMemory {
 	/** Guest-physical address of the hidden bytes. */
 	readonly physical: number;
 	readonly #owner: VideoWindows;
+	#bytes = new Uint8Array(0);
 
 	constructor(owner: VideoWindows, physical: number, size: number) {
 		this.#owner = owner;
@@ -45,7 +46,9 @@ export class VideoPiece implements VideoMemory {
 		this.size = size;
 	}
 	bytes(): Uint8Array {
-		return this.#owner.bytes(this.physical, this.size);
+		// A view whose buffer was replaced by a larger one has no length any more.
+		if (this.#bytes.length === 0) this.#bytes = this.#owner.bytes(this.physical, this.size);
+		return this.#bytes;
 	}
 	takeDirty(first: number, into: Uint8Array): number {
 		const pages = Math.ceil(this.size / PAGE);
