@@ -66,11 +66,17 @@ export class TicketKeys {
 	#refill(): void {
 		if (this.#making || this.#closed || (this.#ready.length >= this.#size && this.#waiting.size === 0)) return;
 		this.#making = true;
-		generate('rsa', { modulusLength: 1024 }).then(({ publicKey, privateKey }) => {
-			this.#making = false;
-			this.#offer({ publicKey: publicKey.export({ type: 'spki', format: 'der' }), privateKey });
-			this.#refill();
-		});
+		generate('rsa', { modulusLength: 1024 }).then(
+			({ publicKey, privateKey }) => {
+				this.#making = false;
+				this.#offer({ publicKey: publicKey.export({ type: 'spki', format: 'der' }), privateKey });
+				this.#refill();
+			},
+			() => {
+				// Out of memory or entropy: whoever waits runs into the link's time limit, the next one tries again.
+				this.#making = false;
+			},
+		);
 	}
 }
 

@@ -242,3 +242,20 @@ test('a silent client is given up after a while', async (t) => {
 	t.true(link.closed);
 	await client.main.closed;
 });
+
+test('a client that stops confirming is given up after a while', async (t) => {
+	const { port, display } = await serve(t);
+	const client = await SpiceClient.connect({ port, polite: false });
+	t.teardown(() => client.close());
+	const channel = await client.open(ChannelType.display);
+	await until(() => display.links.length === 1, 'the channel');
+	const { link } = display;
+	while (link.writable) link.send(400, []);
+	await until(() => channel.received === 40, 'two windows');
+	const now = performance.now();
+	link.tick(now + 29_000);
+	t.false(link.closed);
+	link.tick(now + 31_000);
+	t.true(link.closed);
+	await client.main.closed;
+});
