@@ -19,8 +19,8 @@ export function connectText({ title, info, config, vv }: Connection): string {
 	// A TLS client must be told whom to trust, which only the file can do.
 	const direct = info.port !== undefined && config.secureChannels.length === 0;
 	if (vv !== undefined) lines.push(`    remote-viewer ${vv}`);
-	else if (direct) lines.push(`    remote-viewer spice://${urlHost(host)}:${info.port}`);
-	else lines.push('    start it with --vv FILE, then: remote-viewer FILE');
+	if (direct) lines.push(`    remote-viewer spice://${urlHost(host)}:${info.port}`);
+	if (lines.length === 2) lines.push('    start it with --vv FILE, then: remote-viewer FILE');
 	lines.push('');
 	if (info.auth === 'spice') lines.push('The viewer asks for the password.');
 	else if (!isLocal(info.host))

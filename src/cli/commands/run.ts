@@ -30,13 +30,13 @@ export interface RunFlags {
 	readonly append?: string;
 	readonly cdrom?: string;
 	readonly boot?: string;
-	readonly serial: readonly string[];
-	readonly qmp: readonly string[];
+	readonly serial?: readonly string[];
+	readonly qmp?: readonly string[];
 	readonly snapshot?: true;
 	readonly name?: string;
 	readonly uuid?: string;
 	readonly vv?: string;
-	readonly trace: readonly string[];
+	readonly trace?: readonly string[];
 	readonly bios?: string;
 	readonly vgaBios?: string;
 	readonly fastVideo: boolean;
@@ -55,7 +55,7 @@ export function runCommand(): Command {
 		.option('--kernel <FILE>', 'Linux kernel (bzImage) to boot directly')
 		.option('--initrd <FILE>', 'initial RAM disk for --kernel')
 		.option('--append <WORDS>', 'kernel command line')
-		.option('--serial <WHERE>', 'serial port: stdio, none, file:PATH or unix:PATH; repeat for COM2..COM4', collect, [])
+		.option('--serial <WHERE>', 'serial port: stdio, none, file:PATH or unix:PATH; repeat for COM2..COM4', collect)
 		.option('--name <NAME>', 'name of the machine, shown by clients (default: from the disk)')
 		.option('--uuid <UUID>', 'UUID that firmware and clients see')
 		.optionsGroup('Display (SPICE):')
@@ -70,8 +70,8 @@ export function runCommand(): Command {
 		.option('--secure-channels <LIST>', 'channels only on the TLS port, such as main,inputs; all for all')
 		.option('--vv <FILE>', 'write a connection file for remote-viewer')
 		.optionsGroup('Control:')
-		.option('--qmp <WHERE>', 'QMP socket, unix:PATH (repeatable)', collect, [])
-		.option('--trace <GLOB[=FILE]>', 'write trace points to stderr or FILE; help lists them (repeatable)', collect, [])
+		.option('--qmp <WHERE>', 'QMP socket, unix:PATH (repeatable)', collect)
+		.option('--trace <GLOB[=FILE]>', 'write trace points to stderr or FILE; help lists them (repeatable)', collect)
 		.optionsGroup('Firmware and core:')
 		.option('--bios <FILE>', 'system BIOS instead of SeaBIOS')
 		.option('--vga-bios <FILE>', 'VGA BIOS instead of the one for QXL')
@@ -80,26 +80,57 @@ export function runCommand(): Command {
 		.action(run);
 }
 
-function collect(value: string, list: readonly string[]): string[] {
+/** Where the schema finds fault, and the flag that it came from. */
+const FLAGS: Readonly<Record<string, string>> = {
+	'boot.once': '--boot',
+	'boot.order': '--boot',
+	'spice.password': '--password',
+	'spice.secureChannels': '--secure-channels',
+	'spice.tls': '--tls-cert',
+	append: '--append',
+	cdrom: '--cdrom',
+	initrd: '--initrd',
+	memory: '--memory',
+	name: '--name',
+	qmp: '--qmp',
+	serials: '--serial',
+	spice: '--spice',
+	trace: '--trace',
+	uuid: '--uuid',
+};
+
+/** parseConfig, its complaints in the operator's own terms. */
+function parseFlags(options: MachineOptions): MachineConfig {
+	try {
+		return parseConfig(options);
+	} catch (error) {
+		if (!(error instanceof TsvmError) || error.code !== 'config') throw error;
+		const [, where = '', what = ''] = /^([\w.]+)(?:\[\d+\])?: (.*)$/s.exec(error.message) ?? [];
+		const flag = FLAGS[where];
+		throw flag === undefined ? error : new TsvmError(error.code, `${flag}: ${what}`, error.hint, error.exitCode);
+	}
+}
+
+function collect(value: string, list: readonly string[] = []): string[] {
 	return [...list, value];
 }
 
 async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 	const { Machine } = await import('../../machine/machine.ts');
-	if (flags.trace.includes('help')) {
+	if (flags.trace?.includes('help')) {
 		process.stdout.write(`${traceNames().join('\n')}\n`);
 		return;
 	}
 	const progress = createProgress();
 	let machine: MachineControl | undefined;
+	let stopTraces = async () => {};
 	try {
 		// Checked once before anything is fetched or built for it.
 		const given = await machineOptions(disk, flags);
-		checkHostMemory(parseConfig(given));
+		checkHostMemory(parseFlags(given));
 		await prepareNative(progress);
 		const options = await withDefaultGuest(given, flags, progress);
-		const config = parseConfig(options);
-		const stopTraces = await startTraces(config.trace);
+		stopTraces = await startTraces(parseFlags(options).trace);
 		machine = await Machine.create(options, {
 			progress,
 			warn: printWarning,
@@ -107,9 +138,9 @@ async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 		});
 		progress.done();
 		process.exitCode = exitCode(await operate(machine, flags));
-		await stopTraces();
 	} finally {
 		progress.done();
+		await stopTraces();
 	}
 }
 
@@ -174,17 +205,17 @@ async function machineOptions(disk: string | undefined, flags: RunFlags): Promis
 		memory: flags.memory,
 		kernel: flags.kernel,
 		initrd: flags.initrd,
-		append: flags.kernel === undefined && isBare(disk, flags) ? undefined : flags.append,
+		append: isBare(disk, flags) ? undefined : flags.append,
 		disks: disk === undefined ? [] : [{ file: disk, snapshot: flags.snapshot ?? false }],
 		cdrom: flags.cdrom,
 		boot: parseBoot(flags.boot),
-		serials: [...flags.serial],
+		serials: flags.serial?.slice(),
 		spice: await spiceOptions(flags),
-		qmp: [...flags.qmp],
+		qmp: flags.qmp?.slice(),
 		display: { fastVideo: flags.fastVideo },
 		clock: flags.virtualTime ? 'virtual' : 'real',
 		firmware: { bios: flags.bios, vgaBios: flags.vgaBios },
-		trace: [...flags.trace],
+		trace: flags.trace?.slice(),
 	};
 }
 
@@ -210,6 +241,8 @@ async function spiceOptions(flags: RunFlags): Promise<MachineOptions['spice']> {
 	const { tlsPort, tlsCert, tlsKey, tlsCa, secureChannels } = flags;
 	if (tlsPort === undefined && (tlsCert ?? tlsKey ?? tlsCa) !== undefined)
 		throw new TsvmError('usage', '--tls-cert, --tls-key and --tls-ca need --tls-port', 'give a TLS port too', 2);
+	if (tlsPort === undefined && secureChannels !== undefined)
+		throw new TsvmError('usage', '--secure-channels needs --tls-port', 'give a TLS port too', 2);
 	if (flags.spice === 'none' && tlsPort === undefined) {
 		for (const [flag, value] of Object.entries({
 			'--vv': flags.vv,
