@@ -15,10 +15,16 @@ const PLANES = Uint32Array.from({ length: 16 }, (_, bits) => {
 
 /** Size of the window from A0000h. */
 export const WINDOW_SIZE = 0x20000;
-const NO_MEMORY = -1;
+/** Memory maps of the graphics controller: offset in the window, size. Only the second one goes through the bank. */
+const WINDOWS = [
+	[0, 0x20000],
+	[0, 0x10000],
+	[0x10000, 0x8000],
+	[0x18000, 0x8000],
+] as const;
 
 export class PlaneMemory implements IoHandler {
-	/** Byte offset of the 64 KiB window at A0000h (VBE bank). */
+	/** Byte offset of the 64 KiB window at A0000h (VBE bank); `decode` after a change. */
 	bank = 0;
 	/** 1 for each 4 KiB page of video memory that was written through the window; the owner clears it. */
 	readonly dirty: Uint8Array;
@@ -30,6 +36,19 @@ export class PlaneMemory implements IoHandler {
 	readonly #sequencer: RegisterFile<typeof sequencer>;
 	readonly #graphics: RegisterFile<typeof graphics>;
 	readonly #touched: () => void;
+
+	// What the registers say, worked out once for many accesses.
+	#first = 0;
+	#end = 0;
+	#base = 0;
+	#layout: 'chain four' | 'odd/even' | 'planes' = 'planes';
+	#mapMask = 0;
+	#readMap = 0;
+	#writeMode = 0;
+	#compares = false;
+	#rotate = 0;
+	#function = 0;
+	#bitMask = 0;
 
 	/** `limit`: bytes of `memory` that belong to the VGA. `touched` runs after each write that may change the picture. */
 	constructor(
@@ -45,42 +64,54 @@ export class PlaneMemory implements IoHandler {
 		this.#graphics = gfx;
 		this.#touched = touched;
 		this.dirty = new Uint8Array(Math.ceil(limit / 4096));
+		this.decode();
+	}
+
+	/** A register of the sequencer or the graphics controller, or the bank, has changed. */
+	decode(): void {
+		const g = this.#graphics;
+		const seq = this.#sequencer;
+		const [first, size] = WINDOWS[(g.miscellaneous >> 2) & 3];
+		this.#first = first;
+		this.#end = first + size;
+		this.#base = size === 0x10000 ? this.bank - first : -first;
+		this.#layout = seq.memoryMode & 8 ? 'chain four' : g.mode & 0x10 ? 'odd/even' : 'planes';
+		this.#mapMask = seq.mapMask;
+		this.#readMap = g.readMap;
+		this.#writeMode = g.mode & 3;
+		this.#compares = (g.mode & 8) !== 0;
+		this.#rotate = g.dataRotate & 7;
+		this.#function = g.dataRotate >> 3;
+		this.#bitMask = g.bitMask;
 	}
 
 	read8(offset: number): number {
-		const address = this.#locate(offset);
-		if (address === NO_MEMORY) return 0xff;
-		if (this.#sequencer.memoryMode & 8) return address < this.#limit ? this.#memory.bytes()[address] : 0xff;
-		const mode = this.#graphics.mode;
-		if (mode & 0x10) {
-			const at = oddEven(address, this.#graphics.readMap);
+		if (offset < this.#first || offset >= this.#end) return 0xff;
+		const address = offset + this.#base;
+		if (this.#layout !== 'planes') {
+			const at = this.#layout === 'odd/even' ? oddEven(address, this.#readMap) : address;
 			return at < this.#limit ? this.#memory.bytes()[at] : 0xff;
 		}
-		if (address * 4 >= this.#limit) return 0xff;
-		const bytes = this.#memory.bytes();
 		const at = address * 4;
+		if (at >= this.#limit) return 0xff;
+		const bytes = this.#memory.bytes();
 		this.latch = (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
-		if (!(mode & 8)) return (this.latch >>> (this.#graphics.readMap * 8)) & 0xff;
-		let differs = (this.latch ^ PLANES[this.#graphics.colorCompare]) & PLANES[this.#graphics.colorDontCare];
-		differs |= differs >>> 16;
-		differs |= differs >>> 8;
-		return ~differs & 0xff;
+		return this.#compares ? this.#compare() : (this.latch >>> (this.#readMap * 8)) & 0xff;
 	}
 
 	write8(offset: number, value: number): void {
-		const address = this.#locate(offset);
-		if (address === NO_MEMORY) return;
-		const mapMask = this.#sequencer.mapMask;
-		if (this.#sequencer.memoryMode & 8) {
-			if (mapMask & (1 << (address & 3))) this.#store(address, value);
+		if (offset < this.#first || offset >= this.#end) return;
+		const address = offset + this.#base;
+		if (this.#layout === 'planes') {
+			if (address * 4 < this.#limit) this.#writePlanes(address * 4, this.#compose(value), PLANES[this.#mapMask]);
 			return;
 		}
-		if (this.#graphics.mode & 0x10) {
-			const at = oddEven(address, this.#graphics.readMap);
-			if (mapMask & (1 << (at & 3))) this.#store(at, value);
-			return;
+		const at = this.#layout === 'odd/even' ? oddEven(address, this.#readMap) : address;
+		if (this.#mapMask & (1 << (at & 3)) && at < this.#limit) {
+			this.#memory.bytes()[at] = value;
+			this.dirty[at >> 12] = 1;
+			this.#touched();
 		}
-		if (address * 4 < this.#limit) this.#writePlanes(address * 4, this.#compose(value), PLANES[mapMask]);
 	}
 
 	read16(offset: number): number {
@@ -101,29 +132,22 @@ export class PlaneMemory implements IoHandler {
 		this.write16(offset + 2, value >>> 16);
 	}
 
-	/** Address within the memory map that the graphics controller chose, bank included, or NO_MEMORY outside of it. */
-	#locate(offset: number): number {
-		switch ((this.#graphics.miscellaneous >> 2) & 3) {
-			case 0:
-				return offset < WINDOW_SIZE ? offset : NO_MEMORY;
-			case 1:
-				return offset < 0x10000 ? offset + this.bank : NO_MEMORY;
-			case 2:
-				return offset >= 0x10000 && offset < 0x18000 ? offset - 0x10000 : NO_MEMORY;
-			default:
-				return offset >= 0x18000 && offset < WINDOW_SIZE ? offset - 0x18000 : NO_MEMORY;
-		}
+	/** Read mode 1: a bit is set where all planes that care have the colour looked for. */
+	#compare(): number {
+		let differs = (this.latch ^ PLANES[this.#graphics.colorCompare]) & PLANES[this.#graphics.colorDontCare];
+		differs |= differs >>> 16;
+		differs |= differs >>> 8;
+		return ~differs & 0xff;
 	}
 
 	/** What the write mode makes of a byte: one byte for each plane. */
 	#compose(value: number): number {
-		const g = this.#graphics;
-		let bits = g.bitMask;
+		let bits = this.#bitMask;
 		let planes: number;
-		switch (g.mode & 3) {
+		switch (this.#writeMode) {
 			case 0: {
-				const set = PLANES[g.enableSetReset];
-				planes = (spread(rotate(value, g.dataRotate & 7)) & ~set) | (PLANES[g.setReset] & set);
+				const set = PLANES[this.#graphics.enableSetReset];
+				planes = (spread(rotate(value, this.#rotate)) & ~set) | (PLANES[this.#graphics.setReset] & set);
 				break;
 			}
 			case 1:
@@ -132,10 +156,10 @@ export class PlaneMemory implements IoHandler {
 				planes = PLANES[value & 15];
 				break;
 			default:
-				bits &= rotate(value, g.dataRotate & 7);
-				planes = PLANES[g.setReset];
+				bits &= rotate(value, this.#rotate);
+				planes = PLANES[this.#graphics.setReset];
 		}
-		switch (g.dataRotate >> 3) {
+		switch (this.#function) {
 			case 1:
 				planes &= this.latch;
 				break;
@@ -152,14 +176,10 @@ export class PlaneMemory implements IoHandler {
 
 	#writePlanes(at: number, planes: number, mask: number): void {
 		const bytes = this.#memory.bytes();
-		for (let p = 0; p < 4; p++) if ((mask >>> (p * 8)) & 1) bytes[at + p] = planes >>> (p * 8);
-		this.dirty[at >> 12] = 1;
-		this.#touched();
-	}
-
-	#store(at: number, value: number): void {
-		if (at >= this.#limit) return;
-		this.#memory.bytes()[at] = value;
+		if (mask & 0xff) bytes[at] = planes;
+		if (mask & 0xff00) bytes[at + 1] = planes >>> 8;
+		if (mask & 0xff0000) bytes[at + 2] = planes >>> 16;
+		if (mask >>> 24) bytes[at + 3] = planes >>> 24;
 		this.dirty[at >> 12] = 1;
 		this.#touched();
 	}

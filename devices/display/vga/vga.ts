@@ -81,6 +81,8 @@ export class Vga implements Device {
 	/** Registers or colours changed: the whole picture is to be drawn again. */
 	#stale = true;
 	#lastRefresh = Number.NEGATIVE_INFINITY;
+	/** A change has armed the timer already. */
+	#scheduled = false;
 	#quietPolls = 0;
 
 	constructor(parts: VgaParts) {
@@ -131,6 +133,8 @@ export class Vga implements Device {
 	/** The VGA's picture becomes the host's primary surface; the caller has cleared the sink. */
 	show(): void {
 		this.#shown = true;
+		// A restored machine's clock may stand before the last picture.
+		this.#lastRefresh = Number.NEGATIVE_INFINITY;
 		this.#frame.resize(POWER_ON.width, POWER_ON.height);
 		this.#screen = { kind: 'blank' };
 		this.#changed();
@@ -141,6 +145,7 @@ export class Vga implements Device {
 		this.#shown = false;
 		this.#frame.forget();
 		this.#timer.cancel();
+		this.#scheduled = false;
 	}
 
 	save(): DeviceState {
@@ -374,13 +379,15 @@ export class Vga implements Device {
 	}
 
 	#changed(): void {
+		this.#planes.decode();
 		this.#stale = true;
 		this.#schedule();
 	}
 
 	/** A picture soon, but no more than thirty a second. */
 	#schedule(): void {
-		if (!this.#shown) return;
+		if (!this.#shown || this.#scheduled) return;
+		this.#scheduled = true;
 		this.#quietPolls = 0;
 		const due = Math.max(this.#lastRefresh + FRAME, this.#parts.host.clock.now());
 		if (due < this.#timer.deadline) this.#timer.arm(due);
@@ -392,6 +399,7 @@ export class Vga implements Device {
 		const { host, memory, size } = this.#parts;
 		const now = host.clock.now();
 		this.#lastRefresh = now;
+		this.#scheduled = false;
 		const was = this.#screen;
 		if (this.#stale) this.#screen = currentScreen(this.#regs, this.vbe, (this.#attributeIndex & 0x20) !== 0, size);
 		const screen = this.#screen;
