@@ -208,7 +208,7 @@ export class ChannelLink {
 			this.#heldBytes += size;
 		}
 		if (this.#held.length > MAX_HELD || this.#heldBytes + this.#output.bytes > MAX_BACKLOG) {
-			this.session.close(`${this.name}: the client does not read`);
+			this.#drop('does not read');
 			return;
 		}
 		if (!this.#blocked && !this.writable) {
@@ -251,8 +251,14 @@ export class ChannelLink {
 		if (this.#closed) return;
 		const stuck = this.#blocked && now - this.#lastProgress > DEAD_AFTER_MS;
 		const silent = this.#pings.size > 0 && now - Math.max(this.#lastPing, this.#lastHeard) > DEAD_AFTER_MS;
-		if (stuck || silent) this.session.close(`${this.name}: no sign of life for ${DEAD_AFTER_MS / 1000} s`);
+		if (stuck || silent) this.#drop(`gave no sign of life for ${DEAD_AFTER_MS / 1000} s`);
 		else if (this.#pings.size === 0 && now - this.#lastPing >= PING_INTERVAL_MS) this.ping();
+	}
+
+	/** The client is of no use any more, on any channel. */
+	#drop(reason: string): void {
+		this.session.warn(`SPICE client ${this.client.host} dropped: its ${this.name} channel ${reason}`);
+		this.session.close(reason);
 	}
 
 	#finish(reason: string): boolean {
