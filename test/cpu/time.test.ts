@@ -53,7 +53,7 @@ async function runFor(cpu: CpuBackend, ms: number): Promise<{ slices: number; ms
 	return { slices, ms: performance.now() - start };
 }
 
-test('real time: a sleeping guest gets its ticks, for one slice each', async (t) => {
+test.serial('real time: a sleeping guest gets its ticks, for one slice each', async (t) => {
 	const cpu = await ticking('real', 10);
 	const { slices, ms } = await runFor(cpu, 500);
 	const ticks = cpu.dma.read32(COUNTER);
@@ -62,7 +62,7 @@ test('real time: a sleeping guest gets its ticks, for one slice each', async (t)
 	t.true(slices <= ticks * 3 + 10, `${slices} slices for ${ticks} ticks`);
 });
 
-test('virtual time: halted time is skipped, and ticks keep their distance', async (t) => {
+test.serial('virtual time: halted time is skipped, and ticks keep their distance', async (t) => {
 	const cpu = await ticking('virtual', 10);
 	const start = cpu.clock.now();
 	for (let i = 0; i < 1000; i++) t.is(cpu.runSlice(), 0);
@@ -73,7 +73,7 @@ test('virtual time: halted time is skipped, and ticks keep their distance', asyn
 	t.is(cpu.clock.wall(), Date.UTC(2000, 0, 1) + cpu.clock.now() / 1e6);
 });
 
-test('an idle machine without timers sleeps long in both kinds of time', async (t) => {
+test.serial('an idle machine without timers sleeps long in both kinds of time', async (t) => {
 	for (const time of ['real', 'virtual'] as const) {
 		const cpu = await createV86({ ...options, time });
 		cpu.dma.write(START, code(sti, hlt));
@@ -83,7 +83,7 @@ test('an idle machine without timers sleeps long in both kinds of time', async (
 	}
 });
 
-test('halted with interrupts off, timers still fire', async (t) => {
+test.serial('halted with interrupts off, timers still fire', async (t) => {
 	const cpu = await createV86({ ...options, time: 'real' });
 	run(cpu, code(hlt));
 	let fired = 0;
@@ -96,7 +96,7 @@ test('halted with interrupts off, timers still fire', async (t) => {
 	t.is(fired, 1);
 });
 
-test('a timer armed from outside cuts a sleep short', async (t) => {
+test.serial('a timer armed from outside cuts a sleep short', async (t) => {
 	const cpu = await createV86({ ...options, time: 'real' });
 	run(cpu, code(hlt));
 	let woken = 0;
@@ -109,7 +109,7 @@ test('a timer armed from outside cuts a sleep short', async (t) => {
 	t.is(woken, 1);
 });
 
-test('paused, time stands still and nothing runs', async (t) => {
+test.serial('paused, time stands still and nothing runs', async (t) => {
 	const cpu = await createV86({ ...options, time: 'real' });
 	cpu.dma.write(START, code(forever));
 	cpu.startFlat(START);
@@ -126,7 +126,7 @@ test('paused, time stands still and nothing runs', async (t) => {
 	t.true(cpu.instructions > instructions);
 });
 
-test('the time stamp counter runs with machine time at 1 GHz', async (t) => {
+test.serial('the time stamp counter runs with machine time at 1 GHz', async (t) => {
 	const cpu = await createV86({ ...options, time: 'real' });
 	const program = code(rdtsc, store(COUNTER), hlt);
 	run(cpu, program);
@@ -138,7 +138,7 @@ test('the time stamp counter runs with machine time at 1 GHz', async (t) => {
 	t.true(Math.abs(counted - passed) < 20e6, `${counted} counts in ${passed} ns`);
 });
 
-test('a timer that throws is one line, and others go on', async (t) => {
+test.serial('a timer that throws is one line, and others go on', async (t) => {
 	const cpu = await createV86({ ...options, time: 'virtual' });
 	let fired = 0;
 	cpu.clock
@@ -154,7 +154,7 @@ test('a timer that throws is one line, and others go on', async (t) => {
 	t.is(fired, 1);
 });
 
-test('instructions are counted as executed', async (t) => {
+test.serial('instructions are counted as executed', async (t) => {
 	const cpu = await createV86({ ...options, time: 'virtual' });
 	const before = cpu.instructions;
 	// mov ecx, 5000; 5000 times (dec ecx; jnz); out 80h, al; hlt

@@ -26,8 +26,10 @@ import { HostRandom, type RandomSource, SeededRandom } from './random.ts';
 import { readRegisters, writeFlat } from './registers.ts';
 import { proveRedirect } from './selftest.ts';
 import {
+	adoptCpu,
 	bytesOf,
 	Controllers,
+	checkPages,
 	numberOf,
 	restoreCpu,
 	restorePages,
@@ -37,6 +39,7 @@ import {
 	savePages,
 } from './state.ts';
 import { MachineTimers, RealTime, type TimeSource, VirtualTime } from './time.ts';
+import { TimeStampCounter } from './tsc.ts';
 import { VideoWindows } from './video.ts';
 import { type LoadedCore, loadCore } from './wasm.ts';
 
@@ -68,6 +71,7 @@ export class V86Backend implements CpuBackend {
 	readonly #video: VideoWindows;
 	readonly #videoMemory: number;
 	readonly #controllers: Controllers;
+	readonly #tsc: TimeStampCounter;
 	readonly #faults = new Map<string, number>();
 	#notice: string | undefined;
 	#deferred: (() => void)[] = [];
@@ -82,7 +86,7 @@ export class V86Backend implements CpuBackend {
 	#message = '';
 	/** Machine time until which the last slice said it may sleep, ns. */
 	#sleepUntil = 0;
-	/** When the local APIC's timer is due, ms of machine time; Infinity while it is off. */
+	/** When the local APIC's timer is due, ns of machine time; Infinity while it is off. */
 	#apicNext = Number.POSITIVE_INFINITY;
 	/** Instructions up to the counter value #counted; #pushed of the counter's steps since then were ours. */
 	#instructions = 0;
@@ -94,8 +98,8 @@ export class V86Backend implements CpuBackend {
 		// Callbacks come only from calls made by a constructed backend.
 		const self = () => b as V86Backend;
 		const core = await loadCore({
-			microtick: () => self().#time.now(),
-			run_hardware_timers: (_acpi, now) => self().#atTimers(now),
+			microtick: () => self().#microtick(),
+			run_hardware_timers: () => self().#atTimers(),
 			cpu_event_halt: () => {},
 			stop_idling: () => self().#wake(),
 			io_port_read8: (port) => self().#portRead8(port),
@@ -143,6 +147,7 @@ export class V86Backend implements CpuBackend {
 		this.clock = new MachineTimers(this.#time, (deadline) => {
 			if (deadline < this.#sleepUntil) this.#wake();
 		});
+		this.#tsc = new TimeStampCounter(this.#memory, exports);
 		this.#controllers = new Controllers(this.#memory, exports);
 	}
 
@@ -160,7 +165,8 @@ export class V86Backend implements CpuBackend {
 		}
 		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
 		this.#instructions = 0;
-		this.#time.set(0, this.#time.wall());
+		this.#time.set({ ns: 0, wall: this.#time.wall(), read: false });
+		this.#tsc.offset = 0n;
 	}
 
 	get fastVideo(): boolean {
@@ -219,11 +225,12 @@ export class V86Backend implements CpuBackend {
 	#sleep(): number {
 		this.#sleepUntil = 0;
 		if (this.#memory.u8[IN_HLT] === 0 || this.#deferred.length > 0 || this.#jit.waiting || this.#paused) return 0;
-		const next = Math.min(this.clock.next / 1e6, this.#dead() ? Number.POSITIVE_INFINITY : this.#apicNext);
+		const next = Math.min(this.clock.next, this.#dead() ? Number.POSITIVE_INFINITY : this.#apicNext);
 		if (next !== Number.POSITIVE_INFINITY && this.#time.skip(next)) return 0;
-		const ms = Math.min(next - this.#time.now(), LONGEST_SLEEP);
+		const now = this.#time.now();
+		const ms = Math.min((next - now) / 1e6, LONGEST_SLEEP);
 		if (ms <= 0) return 0;
-		this.#sleepUntil = (this.#time.now() + ms) * 1e6;
+		this.#sleepUntil = now + ms * 1e6;
 		// Host timers count whole ms: rounded down, a sleep would end early and cost a second one.
 		return Math.ceil(ms);
 	}
@@ -268,14 +275,20 @@ export class V86Backend implements CpuBackend {
 
 	#runTimers(now: number): void {
 		try {
-			this.clock.run(now * 1e6);
+			this.clock.run(now);
 		} catch (error) {
 			this.#caught('timer', error);
 		}
 	}
 
-	/** The core's run_hardware_timers: between two instructions. `now` is machine time, ms. */
-	#atTimers(now: number): number {
+	/** The core's microtick: its only clock, ms. */
+	#microtick(): number {
+		return this.#tsc.moment ?? this.#time.read() / 1e6;
+	}
+
+	/** The core's run_hardware_timers: between two instructions. Returns ms until it has to be called again. */
+	#atTimers(): number {
+		const now = this.#time.now();
 		this.#runTimers(now);
 		if (this.#memory.u8[IN_HLT] === 0) {
 			this.#settle();
@@ -284,9 +297,9 @@ export class V86Backend implements CpuBackend {
 			this.dma.settle();
 			this.#irqs.settle();
 		}
-		const apic = this.#core.exports.apic_timer(now);
-		this.#apicNext = apic === LONGEST_SLEEP ? Number.POSITIVE_INFINITY : now + apic;
-		return Math.max(0, Math.min(apic, this.clock.next / 1e6 - now, LONGEST_SLEEP));
+		const apic = this.#core.exports.apic_timer(now / 1e6);
+		this.#apicNext = apic === LONGEST_SLEEP ? Number.POSITIVE_INFINITY : now + apic * 1e6;
+		return Math.max(0, Math.min(apic, (this.clock.next - now) / 1e6, LONGEST_SLEEP));
 	}
 
 	/** Ends the core's present round after this instruction, or after the translated code that it is part of. */
@@ -443,6 +456,7 @@ export class V86Backend implements CpuBackend {
 		}
 		this.#instructions = before;
 		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
+		this.#tsc.offset = BigInt(Math.trunc(this.#time.now()));
 		this.#controllers.reset();
 		this.#irqs.forget();
 		this.#memory.u8[ACPI_ENABLED] = 1;
@@ -450,18 +464,17 @@ export class V86Backend implements CpuBackend {
 	}
 
 	save(): DeviceState {
-		const { exports } = this.#core;
 		const instructions = this.instructions;
 		return {
 			version: STATE_VERSION,
-			cpu: saveCpu(this.#memory, exports),
+			cpu: saveCpu(this.#memory),
+			tscOffset: this.#tsc.offset,
 			controllers: this.#controllers.save(),
 			irqs: this.#irqs.levels,
-			ms: this.#time.now(),
-			wall: this.#time.wall(),
+			time: { ...this.#time.save() },
 			instructions,
 			random: this.#random.save(),
-			memory: savePages(this.#memory, exports, this.dma.size + this.#videoMemory),
+			memory: savePages(this.#memory, this.#core.exports, this.dma.size + this.#videoMemory),
 		};
 	}
 
@@ -470,19 +483,23 @@ export class V86Backend implements CpuBackend {
 		checkVersion('cpu', state, STATE_VERSION);
 		const size = this.dma.size + this.#videoMemory;
 		const cpu = bytesOf(state, 'cpu', STATE_END - STATE_START);
-		const memory = part(state.memory);
 		if (savedMemorySize(cpu) !== size) throw new Error('cpu: saved state is of a machine with another memory size');
-		const [irqs, ms, wall, instructions, random] = ['irqs', 'ms', 'wall', 'instructions', 'random'].map((name) =>
-			numberOf(state, name),
-		);
+		const memory = part(state.memory);
+		const time = part(state.time);
+		const saved = { ns: numberOf(time, 'ns'), wall: numberOf(time, 'wall'), read: time.read === true };
+		const [irqs, instructions, random] = ['irqs', 'instructions', 'random'].map((name) => numberOf(state, name));
+		if (typeof state.tscOffset !== 'bigint') throw new Error('cpu: saved state has no proper "tscOffset"');
+		checkPages(memory, size);
 		this.#controllers.restore(part(state.controllers));
 		restorePages(this.#memory, memory, size);
-		restoreCpu(this.#memory, this.#core.exports, cpu);
+		restoreCpu(this.#memory, cpu);
+		adoptCpu(this.#core.exports);
 		this.#irqs.adopt(irqs & 0xffff);
 		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
 		this.#pushed = 0;
 		this.#instructions = instructions;
-		this.#time.set(ms, wall);
+		this.#time.set(saved);
+		this.#tsc.offset = state.tscOffset;
 		this.#random.restore(random);
 		this.#video.markAllDirty();
 		this.#failure = undefined;

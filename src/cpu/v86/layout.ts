@@ -26,7 +26,7 @@ export const CR = 580;
 export const CPL = 612;
 /** u8, 1 while halted. */
 export const IN_HLT = 616;
-/** i32, page of the last translated EIP, -1 for none. */
+/** i32, page of the last translated EIP, -1 for none; behind it an i32 with that translation. */
 export const LAST_VIRT_EIP = 620;
 /** u32, wraps. */
 export const INSTRUCTION_COUNTER = 664;

@@ -4,12 +4,14 @@
  * The module's heap may grow while the guest runs; growing detaches the old ArrayBuffer, so the typed arrays are taken
  * from here each time and made anew when the old ones have gone empty.
  */
-import { type Dma, GuestFault } from '../../core/index.ts';
+import { type Dma, GuestFault, TsvmError } from '../../core/index.ts';
 import { MEMORY_SIZE, PAGE } from './layout.ts';
 import type { CoreExports } from './wasm.ts';
 
 /** Heap for translated code, claimed before RAM is laid out and given back, so that it hardly ever has to grow later. */
 const HEAP_RESERVE = 24 << 20;
+/** The core's allocator takes sizes below 2 GiB. */
+const MOST_MEMORY = 0x7ff00000;
 
 export class LinearMemory {
 	/** Bytes of guest RAM; video memory follows it. */
@@ -17,17 +19,28 @@ export class LinearMemory {
 	/** Linear address of guest-physical 0. */
 	readonly base: number;
 	readonly #exports: CoreExports;
-	#u8: Uint8Array;
+	#u8: Uint8Array<ArrayBuffer>;
 	#i32: Int32Array;
 	#u32: Uint32Array;
 
-	/** Lays out `ram` + `video` bytes; throws RangeError when the host cannot give them. */
+	/** Lays out `ram` + `video` bytes; throws TsvmError when that is more than the core or the host can give. */
 	constructor(exports: CoreExports, ram: number, video: number) {
+		const refused = () =>
+			new TsvmError(
+				'cpu-memory',
+				`the machine cannot have ${Math.ceil((ram + video) / 2 ** 20)} MiB of memory and video memory`,
+				`give it ${(MOST_MEMORY >> 20) - Math.ceil(video / 2 ** 20)} MiB of memory at most, and less when the host has less`,
+			);
+		if (ram + video > MOST_MEMORY) throw refused();
 		const reserve = exports.v86_malloc(HEAP_RESERVE);
 		this.#exports = exports;
 		this.ram = ram;
-		this.base = exports.allocate_memory(ram + video) >>> 0;
-		if (this.base === 0) throw new RangeError(`no room for ${ram + video} bytes of guest memory`);
+		try {
+			this.base = exports.allocate_memory(ram + video) >>> 0;
+		} catch {
+			throw refused();
+		}
+		if (this.base === 0) throw refused();
 		exports.v86_free(reserve);
 		this.#u8 = new Uint8Array(exports.memory.buffer);
 		this.#i32 = new Int32Array(exports.memory.buffer);
@@ -35,7 +48,7 @@ export class LinearMemory {
 		this.u32[MEMORY_SIZE >> 2] = ram + video;
 	}
 
-	get u8(): Uint8Array {
+	get u8(): Uint8Array<ArrayBuffer> {
 		if (this.#u8.length === 0) this.#renew();
 		return this.#u8;
 	}
@@ -96,11 +109,11 @@ export class GuestRam implements Dma {
 		this.#dirty.clear();
 	}
 
-	view(address: number, length: number): Uint8Array {
+	view(address: number, length: number): Uint8Array<ArrayBuffer> {
 		const at = this.#at(address, length);
 		return this.#memory.u8.subarray(at, at + length);
 	}
-	read(address: number, length: number): Uint8Array {
+	read(address: number, length: number): Uint8Array<ArrayBuffer> {
 		const at = this.#at(address, length);
 		return this.#memory.u8.slice(at, at + length);
 	}

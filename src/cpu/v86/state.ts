@@ -1,6 +1,15 @@
 /** Saving and restoring what the core holds: CPU, interrupt controllers, memory pages. */
 import type { StateValue } from '../../core/index.ts';
-import { APIC_SIZE, CURRENT_TSC, IOAPIC_SIZE, MEMORY_SIZE, PAGE, PIC_SIZE, STATE_END, STATE_START } from './layout.ts';
+import {
+	APIC_SIZE,
+	IOAPIC_SIZE,
+	LAST_VIRT_EIP,
+	MEMORY_SIZE,
+	PAGE,
+	PIC_SIZE,
+	STATE_END,
+	STATE_START,
+} from './layout.ts';
 import type { LinearMemory } from './memory.ts';
 import type { CoreExports } from './wasm.ts';
 
@@ -53,16 +62,19 @@ export class Controllers {
 	}
 }
 
-export function saveCpu(memory: LinearMemory, exports: CoreExports): Uint8Array {
-	exports.store_current_tsc();
-	return memory.u8.slice(STATE_START, STATE_END);
+export function saveCpu(memory: LinearMemory): Uint8Array {
+	const cpu = memory.u8.slice(STATE_START, STATE_END);
+	// Only a cache of the last translation, which a restored CPU does not have.
+	cpu.fill(0xff, LAST_VIRT_EIP - STATE_START, LAST_VIRT_EIP + 8 - STATE_START);
+	return cpu;
 }
 
-/** Throws before anything is changed when `cpu` cannot be a saved CPU of this machine's RAM size. */
-export function restoreCpu(memory: LinearMemory, exports: CoreExports, cpu: Uint8Array): void {
-	const view = new DataView(cpu.buffer, cpu.byteOffset, cpu.length);
+export function restoreCpu(memory: LinearMemory, cpu: Uint8Array): void {
 	memory.u8.set(cpu, STATE_START);
-	exports.set_tsc(view.getInt32(CURRENT_TSC - STATE_START, true), view.getInt32(CURRENT_TSC + 4 - STATE_START, true));
+}
+
+/** Makes the core work with what restoreCpu() put in place, but for the time stamp counter. */
+export function adoptCpu(exports: CoreExports): void {
 	exports.update_state_flags();
 	exports.full_clear_tlb();
 	exports.jit_clear_cache_js();
@@ -90,16 +102,26 @@ export function savePages(memory: LinearMemory, exports: CoreExports, size: numb
 	return { size, index, data };
 }
 
+/** Throws when `state` holds no pages of a memory of `size` bytes. */
+export function checkPages(state: Saved, size: number): void {
+	const index = bytesOf(state, 'index');
+	bytesOf(state, 'data', (index.length / 4) * PAGE);
+	if (numberOf(state, 'size') !== size) throw new Error('cpu: saved state is of a machine with another memory size');
+	const view = new DataView(index.buffer, index.byteOffset, index.length);
+	for (let at = 0; at < index.length; at += 4) {
+		const page = view.getUint32(at, true);
+		if ((page + 1) * PAGE > size) throw new Error(`cpu: saved state has page ${page}, memory ends before it`);
+	}
+}
+
+/** `state` has passed checkPages(). */
 export function restorePages(memory: LinearMemory, state: Saved, size: number): void {
 	const index = bytesOf(state, 'index');
-	const data = bytesOf(state, 'data', (index.length / 4) * PAGE);
-	if (numberOf(state, 'size') !== size) throw new Error('cpu: saved state is of a machine with another memory size');
+	const data = bytesOf(state, 'data');
 	const view = new DataView(index.buffer, index.byteOffset, index.length);
 	const { u8, base } = memory;
 	u8.fill(0, base, base + size);
 	for (let i = 0; i * 4 < index.length; i++) {
-		const page = view.getUint32(i * 4, true);
-		if ((page + 1) * PAGE > size) throw new Error(`cpu: saved state has page ${page}, memory ends before it`);
-		u8.set(data.subarray(i * PAGE, (i + 1) * PAGE), base + page * PAGE);
+		u8.set(data.subarray(i * PAGE, (i + 1) * PAGE), base + view.getUint32(i * 4, true) * PAGE);
 	}
 }

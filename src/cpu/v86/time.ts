@@ -3,20 +3,38 @@ import { TimerQueue } from '../../core/index.ts';
 
 /** Virtual time: one instruction takes this long, ns. About what the core does on a host of its day. */
 export const NS_PER_INSTRUCTION = 4;
+/**
+ * Virtual time: asking for the time takes this long, ns. The core makes time up when two readings are the same
+ * (v86 cpu.rs, read_tsc), from state that cannot be saved.
+ */
+const NS_PER_READING = 2;
 /** Calendar time at power-on of a machine in virtual time, ms since the epoch: 2000-01-01 00:00 UTC. */
 const VIRTUAL_EPOCH = Date.UTC(2000, 0, 1);
 
+/** What a saved state keeps of time. */
+export interface SavedTime {
+	/** Machine time, ns. */
+	readonly ns: number;
+	/** Calendar time, ms since the epoch. */
+	readonly wall: number;
+	/** The guest has read this very moment already. */
+	readonly read: boolean;
+}
+
 export interface TimeSource {
-	/** Machine time, ms with fraction. Never runs backwards. */
+	/** Machine time, ns. Never runs backwards. */
 	now(): number;
+	/** The guest reads the time. */
+	read(): number;
 	/** Calendar time, ms since the epoch. */
 	wall(): number;
 	pause(): void;
 	resume(): void;
-	/** Makes the next now() `ms`; only for a restored machine. */
-	set(ms: number, wall: number): void;
-	/** The machine does nothing until `ms`: virtual time goes there at once, real time cannot. True if it went. */
-	skip(ms: number): boolean;
+	save(): SavedTime;
+	/** Makes the next now() `saved.ns`. */
+	set(saved: SavedTime): void;
+	/** The machine does nothing until `ns`: virtual time goes there at once, real time cannot. True if it went. */
+	skip(ns: number): boolean;
 }
 
 export class RealTime implements TimeSource {
@@ -25,7 +43,10 @@ export class RealTime implements TimeSource {
 	#pausedAt: number | undefined;
 
 	now(): number {
-		return (this.#pausedAt ?? performance.now()) - this.#zero;
+		return ((this.#pausedAt ?? performance.now()) - this.#zero) * 1e6;
+	}
+	read(): number {
+		return this.now();
 	}
 	wall(): number {
 		return Date.now();
@@ -38,38 +59,53 @@ export class RealTime implements TimeSource {
 		this.#zero += performance.now() - this.#pausedAt;
 		this.#pausedAt = undefined;
 	}
-	set(ms: number): void {
-		this.#zero = (this.#pausedAt ?? performance.now()) - ms;
+	save(): SavedTime {
+		return { ns: this.now(), wall: this.wall(), read: false };
+	}
+	set(saved: SavedTime): void {
+		this.#zero = (this.#pausedAt ?? performance.now()) - saved.ns / 1e6;
 	}
 	skip(): boolean {
 		return false;
 	}
 }
 
+/** All whole numbers, so that a sum does not depend on the order in which it came about. */
 export class VirtualTime implements TimeSource {
 	readonly #instructions: () => number;
-	/** Machine time that no instruction accounts for, ms. */
+	/** Machine time that no instruction accounts for, ns. */
 	#skipped = 0;
+	/** Machine time of the guest's last reading, ns. */
+	#lastRead = -1;
 	#epoch = VIRTUAL_EPOCH;
 
 	constructor(instructions: () => number) {
 		this.#instructions = instructions;
 	}
 	now(): number {
-		return this.#instructions() * (NS_PER_INSTRUCTION / 1e6) + this.#skipped;
+		return this.#instructions() * NS_PER_INSTRUCTION + this.#skipped;
+	}
+	read(): number {
+		if (this.now() <= this.#lastRead) this.#skipped += NS_PER_READING;
+		this.#lastRead = this.now();
+		return this.#lastRead;
 	}
 	wall(): number {
-		return this.#epoch + this.now();
+		return this.#epoch + this.now() / 1e6;
 	}
 	// Without instructions time stands still by itself.
 	pause(): void {}
 	resume(): void {}
-	set(ms: number, wall: number): void {
-		this.#skipped += ms - this.now();
-		this.#epoch = wall - ms;
+	save(): SavedTime {
+		return { ns: this.now(), wall: this.wall(), read: this.now() <= this.#lastRead };
 	}
-	skip(ms: number): boolean {
-		const by = ms - this.now();
+	set(saved: SavedTime): void {
+		this.#skipped += saved.ns - this.now();
+		this.#lastRead = saved.read ? saved.ns : saved.ns - 1;
+		this.#epoch = saved.wall - saved.ns / 1e6;
+	}
+	skip(ns: number): boolean {
+		const by = Math.ceil(ns) - this.now();
 		if (by > 0) this.#skipped += by;
 		return true;
 	}
@@ -80,7 +116,7 @@ export class MachineTimers extends TimerQueue {
 	readonly #armed: (deadline: number) => void;
 	constructor(source: TimeSource, armed: (deadline: number) => void) {
 		super(
-			() => source.now() * 1e6,
+			() => source.now(),
 			() => source.wall(),
 		);
 		this.#armed = armed;

@@ -45,7 +45,7 @@ export class VideoPiece implements VideoMemory {
 		this.physical = physical;
 		this.size = size;
 	}
-	bytes(): Uint8Array {
+	bytes(): Uint8Array<ArrayBuffer> {
 		// A view whose buffer was replaced by a larger one has no length any more.
 		if (this.#bytes.length === 0) this.#bytes = this.#owner.bytes(this.physical, this.size);
 		return this.#bytes;
@@ -194,7 +194,7 @@ export class VideoWindows {
 	}
 
 	/** All of it, for a saved state. */
-	bytes(physical = this.#start, size = this.#end - this.#start): Uint8Array {
+	bytes(physical = this.#start, size = this.#end - this.#start): Uint8Array<ArrayBuffer> {
 		const at = this.#memory.base + physical;
 		return this.#memory.u8.subarray(at, at + size);
 	}
