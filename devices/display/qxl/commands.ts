@@ -59,6 +59,13 @@ export class Commands {
 	/** Each with the interrupt of a guest that waits for room. */
 	readonly #rings: readonly (readonly [CommandRing, number])[];
 	#cursor: CursorState = noCursor();
+	/**
+	 * The command that created each off-screen surface. It belongs to the device as long as the surface lives: Linux puts
+	 * the command that destroys the surface into the same memory.
+	 */
+	readonly #creates = new Map<number, bigint>();
+	/** The command under way is not given back when it is done. */
+	#kept = false;
 	#dropped = 0;
 	#skipped = 0;
 
@@ -77,6 +84,7 @@ export class Commands {
 	/** The host has cleared its surfaces and its cursor. */
 	reset(): void {
 		this.surfaces.clear();
+		this.#creates.clear();
 		this.release.reset();
 		this.#cursor = noCursor();
 	}
@@ -122,10 +130,24 @@ export class Commands {
 
 	#command(type: number, data: bigint, drop: boolean): void {
 		if (type === Cmd.nop) return;
+		this.#kept = false;
 		if (drop) this.#drop('more pixels in the ring than video memory holds');
 		else this.attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
 		// Pixels were copied out, so the guest gets everything back at once.
-		this.attempt('release', () => this.release.release(data));
+		if (!this.#kept) this.#giveBack(data);
+	}
+
+	#giveBack(address: bigint): void {
+		this.attempt('release', () => this.release.release(address));
+	}
+
+	/** Ends a surface; what was kept for it goes back to the guest. */
+	destroySurface(id: number): void {
+		this.surfaces.destroy(id);
+		const create = this.#creates.get(id);
+		if (create === undefined) return;
+		this.#creates.delete(id);
+		this.#giveBack(create);
 	}
 
 	#execute(type: number, data: bigint): void {
@@ -174,9 +196,11 @@ export class Commands {
 			if (this.surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} exists`);
 			const shape = this.reader.read(Surface, address, SurfaceCmd.min);
 			this.surfaces.create(surfaceId, shape, (flags & SURF_FLAG_KEEP_DATA) !== 0);
+			this.#creates.set(surfaceId, address);
+			this.#kept = true;
 		} else if (type === SurfaceCmdType.destroy) {
 			if (!this.surfaces.get(surfaceId)) throw new CommandError(`surface ${surfaceId} does not exist`);
-			this.surfaces.destroy(surfaceId);
+			this.destroySurface(surfaceId);
 		} else {
 			throw new CommandError(`surface command of type ${type}`);
 		}
@@ -192,6 +216,7 @@ export class Commands {
 		const { shape, x, y, visible } = this.#cursor;
 		return {
 			surfaces: this.surfaces.save(),
+			creates: [...this.#creates].map(([id, address]) => ({ id, address })),
 			release: this.release.save(),
 			cursor: { shape: shape ? { ...shape } : null, x, y, visible },
 		};
@@ -202,6 +227,9 @@ export class Commands {
 		const part = (name: string) => (state[name] ?? {}) as { [key: string]: StateValue };
 		this.surfaces.restore(state.surfaces);
 		this.release.restore(part('release'));
+		this.#creates.clear();
+		for (const { id, address } of (state.creates ?? []) as { id: number; address: bigint }[])
+			this.#creates.set(id, address);
 		const cursor = part('cursor');
 		const shape = (cursor.shape ?? undefined) as unknown as CursorState['shape'];
 		this.#cursor = { shape, x: Number(cursor.x), y: Number(cursor.y), visible: cursor.visible === true };

@@ -277,11 +277,11 @@ export class QxlVga implements Device, DisplayClientEvents {
 			case Io.destroySurfaceWait:
 				if (value >= SURFACES) throw new GuestBug(`surface ${value} is destroyed, there are ${SURFACES}`);
 				this.#drainRings();
-				this.#commands.surfaces.destroy(value);
+				this.#commands.destroySurface(value);
 				return;
 			case Io.destroyAllSurfaces:
 				this.#drainRings();
-				for (const id of this.#commands.surfaces.ids) this.#commands.surfaces.destroy(id);
+				for (const id of this.#commands.surfaces.ids) this.#commands.destroySurface(id);
 				this.#mode = 'undefined';
 				return;
 			case Io.flushSurfacesAsync:
@@ -336,7 +336,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 		if (this.#mode !== 'native') return;
 		trace.destroy_primary();
 		this.#drainRings();
-		this.#commands.surfaces.destroy(0);
+		this.#commands.destroySurface(0);
 		this.#mode = 'undefined';
 	}
 

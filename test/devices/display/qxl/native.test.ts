@@ -226,6 +226,27 @@ test('off-screen surfaces: created with their pixels, drawn on, used as a source
 	t.is(board.device.mode, 'undefined');
 });
 
+test('the command that created a surface comes back only when the surface is gone', async (t) => {
+	const { driver } = await native();
+	const shape = { format: SurfaceFormat.xrgb32, width: 8, height: 8, stride: 32, data: driver.vramAddress(0) };
+	await driver.surface(1, L.SurfaceCmdType.create, shape);
+	await driver.surface(2, L.SurfaceCmdType.create, shape);
+	const [first, second] = driver.commands.values();
+	await driver.fill(rectOf(0, 0, 8, 8), 1, 1);
+	const fill = [...driver.commands.values()][2];
+	await driver.io.settle();
+	await driver.io.out8(L.Io.flushRelease, 0);
+	t.deepEqual(await driver.collect(), [fill]);
+	await driver.surface(1, L.SurfaceCmdType.destroy);
+	const destroy = [...driver.commands.values()][2];
+	await driver.io.settle();
+	await driver.io.out8(L.Io.flushRelease, 0);
+	t.deepEqual(await driver.collect(), [first, destroy]);
+	await driver.async(L.Io.destroyAllSurfacesAsync);
+	await driver.io.out8(L.Io.flushRelease, 0);
+	t.deepEqual(await driver.collect(), [second]);
+});
+
 test('cursors: shape, move, hide, trail', async (t) => {
 	const { board, driver } = await native();
 	const pixels = new Uint8Array(64 * 64 * 4).map((_, i) => i & 0xff);
