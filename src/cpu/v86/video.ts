@@ -38,7 +38,7 @@ export class VideoPiece implements VideoMemory {
 	/** Guest-physical address of the hidden bytes. */
 	readonly physical: number;
 	readonly #owner: VideoWindows;
-	#bytes: Uint8Array = new Uint8Array(0);
+	#bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 	constructor(owner: VideoWindows, physical: number, size: number) {
 		this.#owner = owner;
