@@ -5,8 +5,9 @@
 import { type BlockImage, checkVersion, type DeviceState, tracePoints } from '../../src/core/index.ts';
 import type { DmaOutcome } from './busmaster.ts';
 import { type Direction, IdeDrive } from './drive.ts';
-import { type DriveNames, identifyCdrom } from './identify.ts';
+import { type DriveNames, INITIAL_MODES, identifyCdrom, selectModes } from './identify.ts';
 import * as mmc from './mmc.ts';
+import { type Answer, type PacketDrive, packetCommands, REQUEST_SENSE, Sense } from './packet-commands.ts';
 import { ErrorBit, READY, Reason, Status } from './taskfile.ts';
 
 const PACKET = 0xa0;
@@ -17,33 +18,10 @@ const MAX_BLOCK = 0xfffe;
 const Feature = { dma: 1, overlapped: 2 } as const;
 
 const NAMES: DriveNames = { model: 'TSVM DVD-ROM', serial: 'TS00003', firmware: '1.0' };
-const INITIAL_MODES = { singleWord: 0, multiWord: 0, ultra: 0x20 } as const;
 
-/** Sense keys and additional sense codes: SPC-2 7.23, MMC-3 annex. */
-export const Sense = {
-	none: [0, 0],
-	notPresent: [2, 0x3a],
-	mediumError: [3, 0x11],
-	badOpcode: [5, 0x20],
-	outOfRange: [5, 0x21],
-	badField: [5, 0x24],
-	incompatibleMedium: [5, 0x30],
-	savingNotSupported: [5, 0x39],
-	mediumChanged: [6, 0x28],
-	removalPrevented: [2, 0x53],
-	removalPreventedEmpty: [5, 0x53],
-} as const;
-type Sense = readonly [key: number, asc: number];
-
-/** Where the data of the command under way comes from. */
-interface Source {
-	readonly kind: 'bytes' | 'data' | 'raw';
-	/** Of 'bytes'. */
-	readonly bytes: Uint8Array;
-	/** First sector, of the others. */
-	readonly lba: number;
-	readonly length: number;
-	/** Bytes that the guest has been offered. */
+/** How far the guest has got with an answer. */
+interface Source extends Answer {
+	/** Bytes that it has been offered. */
 	sent: number;
 }
 
@@ -74,7 +52,7 @@ export class AtapiCdrom extends IdeDrive {
 	#newMediaEvent = false;
 	#ejectRequest = false;
 	#sense: Sense = Sense.none;
-	#modes: { singleWord: number; multiWord: number; ultra: number } = { ...INITIAL_MODES };
+	#modes = INITIAL_MODES;
 
 	#packet = new Uint8Array(PACKET_SIZE);
 	#dma = false;
@@ -134,7 +112,7 @@ export class AtapiCdrom extends IdeDrive {
 		this.#newMediaEvent = false;
 		this.#ejectRequest = false;
 		this.#locked = false;
-		this.#modes = { ...INITIAL_MODES };
+		this.#modes = INITIAL_MODES;
 	}
 
 	protected override abandon(): void {
@@ -260,33 +238,11 @@ export class AtapiCdrom extends IdeDrive {
 
 	#setFeatures(): void {
 		const { features, nsector } = this.regs;
-		const bit = 1 << (nsector & 7);
-		const none = { singleWord: 0, multiWord: 0, ultra: 0 };
-		if (features !== 0x03) {
-			// Release and SERVICE interrupts, which go with overlapped commands, are not there.
-			if ([0x66, 0xcc, 0x55, 0xaa].includes(features)) this.succeed();
-			else this.fail();
-			return;
-		}
-		switch (nsector >> 3) {
-			case 0:
-			case 1:
-				this.#modes = none;
-				break;
-			case 2:
-				this.#modes = { ...none, singleWord: bit };
-				break;
-			case 4:
-				this.#modes = { ...none, multiWord: bit };
-				break;
-			case 8:
-				this.#modes = { ...none, ultra: bit };
-				break;
-			default:
-				this.fail();
-				return;
-		}
-		this.succeed();
+		const modes = features === 0x03 ? selectModes(nsector) : undefined;
+		this.#modes = modes ?? this.#modes;
+		// Look-ahead and defaults are accepted; overlapped commands, and so their interrupts, are not there.
+		if (modes || [0x55, 0x66, 0xaa, 0xcc].includes(features)) this.succeed();
+		else this.fail();
 	}
 
 	#beginPacket(): void {
@@ -320,7 +276,7 @@ export class AtapiCdrom extends IdeDrive {
 		const cdb = new DataView(this.#packet.buffer, this.#packet.byteOffset, PACKET_SIZE);
 		const opcode = cdb.getUint8(0);
 		trace.packet(this.name, opcode, cdb.getUint32(2), cdb.getUint16(7));
-		const command = packetCommands[opcode];
+		const command = packetCommands.get(opcode);
 		if (!command) {
 			this.#failWith(Sense.badOpcode);
 			return;
@@ -496,132 +452,6 @@ export class AtapiCdrom extends IdeDrive {
 		},
 	};
 }
-
-interface PacketDrive {
-	names(): DriveNames;
-	sectors(): number;
-	locked(): boolean;
-	lock(on: boolean): void;
-	takeSense(): Sense;
-	takeEvent(): number[];
-	/** Moves the tray, or says why not. */
-	tray(open: boolean): Sense | undefined;
-}
-
-type Answer = Omit<Source, 'sent'>;
-type Result = 'done' | Answer | { readonly sense: Sense };
-
-interface PacketCommand {
-	readonly needsMedium?: boolean;
-	/** Does not report a change of medium. */
-	readonly evenIfChanged?: boolean;
-	readonly run: (drive: PacketDrive, cdb: DataView) => Result;
-}
-
-const NOTHING = new Uint8Array(0);
-const refuse = (sense: Sense): Result => ({ sense });
-
-/** At most `allocation` bytes of an answer; a missing one is a field that the drive does not know. */
-function reply(bytes: readonly number[] | undefined, allocation: number): Result {
-	if (!bytes) return refuse(Sense.badField);
-	const cut = Uint8Array.from(bytes.slice(0, allocation));
-	return { kind: 'bytes', bytes: cut, lba: 0, length: cut.length };
-}
-
-function read(drive: PacketDrive, lba: number, count: number, kind: 'data' | 'raw'): Result {
-	if (lba + count > drive.sectors()) return refuse(Sense.outOfRange);
-	const length = count * (kind === 'raw' ? mmc.RAW_SECTOR : mmc.DATA_SECTOR);
-	return { kind, bytes: NOTHING, lba, length };
-}
-
-function readCd(drive: PacketDrive, cdb: DataView): Result {
-	const count = cdb.getUint16(6) * 256 + cdb.getUint8(8);
-	const fields = cdb.getUint8(9) & 0xf8;
-	if (fields === 0) return 'done';
-	if (fields !== 0x10 && fields !== 0xf8) return refuse(Sense.badField);
-	return read(drive, cdb.getUint32(2), count, fields === 0x10 ? 'data' : 'raw');
-}
-
-function startStop(drive: PacketDrive, cdb: DataView): Result {
-	const bits = cdb.getUint8(4);
-	// Bit 1 moves the tray, bit 0 says where to; the motor is not our concern.
-	const sense = bits & 2 ? drive.tray((bits & 1) === 0) : undefined;
-	return sense ? refuse(sense) : 'done';
-}
-
-function inquiry(drive: PacketDrive, cdb: DataView): Result {
-	const page = cdb.getUint8(2);
-	const allocation = cdb.getUint16(3);
-	if (cdb.getUint8(1) & 1) return reply(mmc.vitalProductData(page, drive.names()), allocation);
-	return reply(page === 0 ? mmc.inquiry(drive.names()) : undefined, allocation);
-}
-
-function readToc(drive: PacketDrive, cdb: DataView): Result {
-	// SFF-8020i has the format in the last byte, MMC in the third; Linux uses the former.
-	const format = cdb.getUint8(9) >> 6 || cdb.getUint8(2) & 15;
-	const asMsf = (cdb.getUint8(1) & 2) !== 0;
-	return reply(mmc.toc(format, drive.sectors(), asMsf, cdb.getUint8(6)), cdb.getUint16(7));
-}
-
-function modeSense(drive: PacketDrive, cdb: DataView): Result {
-	const control = cdb.getUint8(2) >> 6;
-	if (control === 3) return refuse(Sense.savingNotSupported);
-	if (control !== 0) return refuse(Sense.badField);
-	return reply(mmc.modePage(cdb.getUint8(2) & 63, drive.locked()), cdb.getUint16(7));
-}
-
-function getEvent(drive: PacketDrive, cdb: DataView): Result {
-	if (!(cdb.getUint8(1) & 1)) return refuse(Sense.badField); // only polling, no waiting
-	const wanted = cdb.getUint8(4) & 0x10;
-	return reply(wanted ? drive.takeEvent() : mmc.noEvent, cdb.getUint16(7));
-}
-
-function dvdStructure(drive: PacketDrive, cdb: DataView): Result {
-	if (!mmc.isDvd(drive.sectors())) return refuse(Sense.incompatibleMedium);
-	return reply(mmc.dvdStructure(cdb.getUint8(7), drive.sectors()), cdb.getUint16(8));
-}
-
-const REQUEST_SENSE = 0x03;
-
-/** Packet commands by opcode. */
-const packetCommands: { readonly [opcode: number]: PacketCommand | undefined } = {
-	0: { needsMedium: true, run: () => 'done' }, // TEST UNIT READY
-	[REQUEST_SENSE]: {
-		evenIfChanged: true,
-		run: (drive, cdb) => reply(mmc.senseData(...drive.takeSense()), cdb.getUint8(4)),
-	},
-	18: { evenIfChanged: true, run: inquiry },
-	27: { run: startStop },
-	30: {
-		run: (drive, cdb) => {
-			drive.lock((cdb.getUint8(4) & 1) !== 0); // PREVENT/ALLOW MEDIUM REMOVAL
-			return 'done';
-		},
-	},
-	37: { needsMedium: true, run: (drive) => reply(mmc.capacity(drive.sectors()), 8) },
-	40: { needsMedium: true, run: (drive, cdb) => read(drive, cdb.getUint32(2), cdb.getUint16(7), 'data') },
-	43: {
-		needsMedium: true,
-		run: (drive, cdb) => (cdb.getUint32(2) >= drive.sectors() ? refuse(Sense.outOfRange) : 'done'), // SEEK
-	},
-	67: { needsMedium: true, run: readToc },
-	70: {
-		evenIfChanged: true,
-		run: (drive, cdb) =>
-			reply(cdb.getUint16(2) === 0 ? mmc.configuration(drive.sectors()) : undefined, cdb.getUint16(7)),
-	},
-	74: { evenIfChanged: true, run: getEvent },
-	81: {
-		needsMedium: true,
-		run: (_, cdb) => reply(cdb.getUint8(1) & 7 ? undefined : mmc.discInformation(), cdb.getUint16(7)),
-	},
-	90: { run: modeSense },
-	168: { needsMedium: true, run: (drive, cdb) => read(drive, cdb.getUint32(2), cdb.getUint32(6), 'data') },
-	173: { needsMedium: true, run: dvdStructure },
-	187: { run: () => 'done' }, // SET CD SPEED
-	189: { run: (_, cdb) => reply(mmc.mechanismStatus, cdb.getUint16(8)) },
-	190: { needsMedium: true, run: readCd },
-};
 
 /** The last sector may be longer than the image. */
 function readPadded(image: BlockImage, offset: number, into: Uint8Array): Promise<void> | undefined {

@@ -6,14 +6,12 @@ import { type BlockImage, checkVersion, type DeviceState } from '../../src/core/
 import type { DmaOutcome } from './busmaster.ts';
 import { type Direction, IdeDrive } from './drive.ts';
 import { type Geometry, geometryOf, SECTOR } from './geometry.ts';
-import { type DriveNames, identifyDisk } from './identify.ts';
+import { type DriveNames, INITIAL_MODES, identifyDisk, selectModes } from './identify.ts';
 import { SmartLog } from './smart.ts';
 import { ErrorBit, READY, Reg, Select, Status } from './taskfile.ts';
 
 const MAX_MULTIPLE = 16;
 const FLUSH_CACHE = 0xe7;
-/** UDMA mode 5 selected: what QEMU's drives start with, and drivers without SET FEATURES rely on. */
-const INITIAL_MODES = { singleWord: 0, multiWord: 0, ultra: 0x20 } as const;
 const NAMES: DriveNames = { model: 'TSVM HARDDISK', serial: 'TS00001', firmware: '1.0' };
 
 /** What goes on between the first and the last block of a command. */
@@ -45,7 +43,7 @@ export class AtaDisk extends IdeDrive {
 	#sectors = 63;
 	#multiple = MAX_MULTIPLE;
 	#writeCache = true;
-	#modes: { singleWord: number; multiWord: number; ultra: number } = { ...INITIAL_MODES };
+	#modes = INITIAL_MODES;
 	#progress: Progress | undefined;
 
 	constructor({ image, names }: AtaDiskOptions) {
@@ -67,7 +65,7 @@ export class AtaDisk extends IdeDrive {
 		this.#sectors = this.geometry.sectors;
 		this.#multiple = MAX_MULTIPLE;
 		this.#writeCache = true;
-		this.#modes = { ...INITIAL_MODES };
+		this.#modes = INITIAL_MODES;
 		this.#smart.reset();
 	}
 
@@ -138,7 +136,7 @@ export class AtaDisk extends IdeDrive {
 	}
 
 	protected execute(opcode: number): void {
-		const run = commands[opcode];
+		const run = commands.get(opcode);
 		if (run) run(this, opcode);
 		else this.fail();
 	}
@@ -259,10 +257,13 @@ export class AtaDisk extends IdeDrive {
 				this.#writeCache = false;
 				this.flush();
 				return;
-			case 0x03:
-				if (this.#setMode(this.regs.nsector)) this.succeed();
+			case 0x03: {
+				const modes = selectModes(this.regs.nsector);
+				this.#modes = modes ?? this.#modes;
+				if (modes) this.succeed();
 				else this.fail();
 				return;
+			}
 			case 0x05: // power management, acoustic management, read look-ahead, defaults: accepted, nothing to do
 			case 0x85:
 			case 0x42:
@@ -280,28 +281,6 @@ export class AtaDisk extends IdeDrive {
 			default:
 				this.fail();
 				return;
-		}
-	}
-
-	/** SET FEATURES 03h: the upper five bits name the kind of transfer, the lower three its mode. */
-	#setMode(value: number): boolean {
-		const bit = 1 << (value & 7);
-		switch (value >> 3) {
-			case 0:
-			case 1:
-				this.#modes = { singleWord: 0, multiWord: 0, ultra: 0 };
-				return true;
-			case 2:
-				this.#modes = { singleWord: bit, multiWord: 0, ultra: 0 };
-				return true;
-			case 4:
-				this.#modes = { singleWord: 0, multiWord: bit, ultra: 0 };
-				return true;
-			case 8:
-				this.#modes = { singleWord: 0, multiWord: 0, ultra: bit };
-				return true;
-			default:
-				return false;
 		}
 	}
 
@@ -349,7 +328,10 @@ export class AtaDisk extends IdeDrive {
 		return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
 	}
 
-	/** Notes what the registers ask for; false if it lies outside the disk or cannot be done. */
+	/**
+	 * Notes what the registers ask for; false if it lies outside the disk or cannot be done. A range that begins inside
+	 * and ends outside is refused whole; QEMU's PIO stops where the disk ends.
+	 */
 	#begin(kind: 'read' | 'write', ext: boolean, block: number): boolean {
 		const lba = this.#lba(ext);
 		const count = this.regs.count(ext);
@@ -512,58 +494,62 @@ export class AtaDisk extends IdeDrive {
 		this.fail(ErrorBit.abrt, Status.drdy | Status.df | Status.err);
 	}
 
-	done(): void {
+	/** Nothing to do. `status` as after the command. */
+	done(status: number): void {
 		this.succeed();
+		this.regs.status = status;
 	}
 }
 
 type Run = (disk: AtaDisk, opcode: number) => void;
-const nothing: Run = (disk) => disk.done();
+const nothing: Run = (disk) => disk.done(READY);
+/** Power management: the heads are parked, so "seek complete" goes. */
+const parked: Run = (disk) => disk.done(Status.drdy);
 
 /** Commands by opcode; what is not here is aborted. Where two opcodes do the same, the second is the "no retry" form. */
-const commands: { readonly [opcode: number]: Run | undefined } = {
-	6: (disk) => disk.dataSetManagement(),
-	16: nothing, // RECALIBRATE
-	32: (disk) => disk.readPio(false, 1),
-	33: (disk) => disk.readPio(false, 1),
-	36: (disk) => disk.readPio(true, 1),
-	37: (disk) => disk.readDma(true),
-	39: (disk) => disk.readNativeMax(true),
-	41: (disk) => disk.readPio(true, disk.multiple),
-	48: (disk) => disk.writePio(false, 1),
-	49: (disk) => disk.writePio(false, 1),
-	52: (disk) => disk.writePio(true, 1),
-	53: (disk) => disk.writeDma(true),
-	57: (disk) => disk.writePio(true, disk.multiple),
-	60: (disk) => disk.writePio(false, 1), // WRITE VERIFY
-	64: (disk) => disk.verify(false),
-	65: (disk) => disk.verify(false),
-	66: (disk) => disk.verify(true),
-	112: nothing, // SEEK
-	145: (disk) => disk.setParameters(),
-	176: (disk) => disk.smart(),
-	196: (disk) => disk.readPio(false, disk.multiple),
-	197: (disk) => disk.writePio(false, disk.multiple),
-	198: (disk) => disk.setMultiple(),
-	200: (disk) => disk.readDma(false),
-	201: (disk) => disk.readDma(false),
-	202: (disk) => disk.writeDma(false),
-	203: (disk) => disk.writeDma(false),
-	148: nothing, // STANDBY IMMEDIATE, IDLE IMMEDIATE, STANDBY, IDLE, CHECK POWER MODE, SLEEP under their first numbers
-	149: nothing,
-	150: nothing,
-	151: nothing,
-	152: (disk) => disk.checkPower(),
-	153: nothing,
-	224: nothing, // and under the later ones
-	225: nothing,
-	226: nothing,
-	227: nothing,
-	229: (disk) => disk.checkPower(),
-	230: nothing,
-	231: (disk) => disk.flush(),
-	234: (disk) => disk.flush(),
-	236: (disk) => disk.identify(),
-	239: (disk) => disk.setFeatures(),
-	248: (disk) => disk.readNativeMax(false),
-};
+const commands: ReadonlyMap<number, Run> = new Map<number, Run>([
+	[0x06, (disk) => disk.dataSetManagement()],
+	[0x10, nothing], // RECALIBRATE
+	[0x20, (disk) => disk.readPio(false, 1)], // READ SECTORS
+	[0x21, (disk) => disk.readPio(false, 1)],
+	[0x24, (disk) => disk.readPio(true, 1)], // READ SECTORS EXT
+	[0x25, (disk) => disk.readDma(true)], // READ DMA EXT
+	[0x27, (disk) => disk.readNativeMax(true)],
+	[0x29, (disk) => disk.readPio(true, disk.multiple)], // READ MULTIPLE EXT
+	[0x30, (disk) => disk.writePio(false, 1)], // WRITE SECTORS
+	[0x31, (disk) => disk.writePio(false, 1)],
+	[0x34, (disk) => disk.writePio(true, 1)], // WRITE SECTORS EXT
+	[0x35, (disk) => disk.writeDma(true)], // WRITE DMA EXT
+	[0x39, (disk) => disk.writePio(true, disk.multiple)], // WRITE MULTIPLE EXT
+	[0x3c, (disk) => disk.writePio(false, 1)], // WRITE VERIFY
+	[0x40, (disk) => disk.verify(false)],
+	[0x41, (disk) => disk.verify(false)],
+	[0x42, (disk) => disk.verify(true)], // READ VERIFY SECTORS EXT
+	[0x70, nothing], // SEEK
+	[0x91, (disk) => disk.setParameters()],
+	[0x94, parked], // STANDBY IMMEDIATE, IDLE IMMEDIATE, STANDBY, IDLE, CHECK POWER MODE, SLEEP by their first numbers
+	[0x95, parked],
+	[0x96, parked],
+	[0x97, parked],
+	[0x98, (disk) => disk.checkPower()],
+	[0x99, parked],
+	[0xb0, (disk) => disk.smart()],
+	[0xc4, (disk) => disk.readPio(false, disk.multiple)], // READ MULTIPLE
+	[0xc5, (disk) => disk.writePio(false, disk.multiple)], // WRITE MULTIPLE
+	[0xc6, (disk) => disk.setMultiple()],
+	[0xc8, (disk) => disk.readDma(false)], // READ DMA
+	[0xc9, (disk) => disk.readDma(false)],
+	[0xca, (disk) => disk.writeDma(false)], // WRITE DMA
+	[0xcb, (disk) => disk.writeDma(false)],
+	[0xe0, parked], // STANDBY IMMEDIATE and the rest by their later numbers
+	[0xe1, parked],
+	[0xe2, parked],
+	[0xe3, parked],
+	[0xe5, (disk) => disk.checkPower()],
+	[0xe6, parked],
+	[FLUSH_CACHE, (disk) => disk.flush()],
+	[0xea, (disk) => disk.flush()], // FLUSH CACHE EXT
+	[0xec, (disk) => disk.identify()],
+	[0xef, (disk) => disk.setFeatures()],
+	[0xf8, (disk) => disk.readNativeMax(false)],
+]);

@@ -20,6 +20,28 @@ export interface TransferModes {
 	readonly ultra: number;
 }
 
+/** UDMA mode 5: what QEMU's drives start with, and drivers without SET FEATURES rely on. */
+export const INITIAL_MODES: TransferModes = { singleWord: 0, multiWord: 0, ultra: 0x20 };
+
+/** SET FEATURES 03h: the upper five bits name the kind of transfer, the lower three its mode. Undefined if there is none. */
+export function selectModes(value: number): TransferModes | undefined {
+	const bit = 1 << (value & 7);
+	const none = { singleWord: 0, multiWord: 0, ultra: 0 };
+	switch (value >> 3) {
+		case 0: // PIO, the default mode
+		case 1: // PIO
+			return none;
+		case 2:
+			return { ...none, singleWord: bit };
+		case 4:
+			return { ...none, multiWord: bit };
+		case 8:
+			return { ...none, ultra: bit };
+		default:
+			return undefined;
+	}
+}
+
 export interface DiskIdentity {
 	readonly names: DriveNames;
 	/** Sectors of 512 bytes. */

@@ -128,33 +128,26 @@ export function discInformation(): number[] {
 
 /** MODE SENSE (10): current values of one page. Undefined for pages that are not there. */
 export function modePage(page: number, locked: boolean): number[] | undefined {
-	const body = modePages[page]?.(locked);
+	const body = modePages.get(page)?.(locked);
 	return body && [...be16(body.length + 6), 0x70, 0, 0, 0, 0, 0, ...body];
 }
-const modePages: { readonly [page: number]: ((locked: boolean) => number[]) | undefined } = {
-	// Read/write error recovery.
-	1: () => [0x01, 6, 0, 5, 0, 0, 0, 0],
-	// CD audio control.
-	14: () => [0x0e, 14, ...new Array<number>(14).fill(0)],
-	// Capabilities and mechanical status: reads CD-R/RW and DVD-ROM, tray, lock and eject, 4x, 512 KiB.
-	42: (locked) => [
-		...[
-			0x2a,
-			20,
-			0x3b,
-			0,
-			0x71,
-			0x60,
-			0x29 | (locked ? 2 : 0),
-			0,
-			...be16(704),
-			...be16(2),
-			...be16(512),
-			...be16(704),
-		],
-		...[0, 0, 0, 0, 0, 0],
-	],
-};
+const modePages: ReadonlyMap<number, (locked: boolean) => number[]> = new Map([
+	[0x01, readErrorRecovery],
+	[0x0e, audioControl],
+	[0x2a, capabilities],
+]);
+function readErrorRecovery(): number[] {
+	return [0x01, 6, 0, 5, 0, 0, 0, 0];
+}
+function audioControl(): number[] {
+	return [0x0e, 14, ...new Array<number>(14).fill(0)];
+}
+/** Capabilities and mechanical status: reads CD-R/RW and DVD-ROM; tray, lock and eject; 4x; 512 KiB. */
+function capabilities(locked: boolean): number[] {
+	const reads = [0x3b, 0, 0x71, 0x60];
+	const tray = 0x29 | (locked ? 2 : 0);
+	return [0x2a, 20, ...reads, tray, 0, ...be16(704), ...be16(2), ...be16(512), ...be16(704), 0, 0, 0, 0, 0, 0];
+}
 
 /** MECHANISM STATUS (5.11): idle, no changer. */
 export const mechanismStatus: readonly number[] = [0, 0, 0, 0, 0, 1, 0, 0];

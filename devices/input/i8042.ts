@@ -176,6 +176,7 @@ export class I8042 implements Device {
 		if (this.#status & Status.outputFull) {
 			trace.data_read(byte, (this.#status & Status.auxOutputFull) !== 0);
 			this.#status &= ~(Status.outputFull | Status.auxOutputFull);
+			this.#outputPort &= ~(OutputPort.keyboardInterrupt | OutputPort.auxInterrupt);
 			// Low first: the next byte must make a new edge.
 			this.#driveIrqs();
 			this.#fill();
@@ -255,7 +256,7 @@ export class I8042 implements Device {
 				this.#reply(INPUT_PORT, false);
 				break;
 			case Command.readOutputPort:
-				this.#reply(this.#readOutputPort(), false);
+				this.#reply(this.#outputPort, false);
 				break;
 			case Command.enableA20:
 				this.#setOutputPort(this.#outputPort | OutputPort.a20);
@@ -273,16 +274,6 @@ export class I8042 implements Device {
 		this.#mode = value;
 		this.#driveIrqs();
 		this.#fill();
-	}
-
-	#readOutputPort(): number {
-		const full = this.#status & Status.outputFull;
-		const aux = this.#status & Status.auxOutputFull;
-		return (
-			(this.#outputPort & ~(OutputPort.keyboardInterrupt | OutputPort.auxInterrupt)) |
-			(full && !aux ? OutputPort.keyboardInterrupt : 0) |
-			(full && aux ? OutputPort.auxInterrupt : 0)
-		);
 	}
 
 	#setOutputPort(value: number): void {
@@ -340,6 +331,7 @@ export class I8042 implements Device {
 	#latch(byte: number, aux: boolean): void {
 		this.#output = byte;
 		this.#status |= Status.outputFull | (aux ? Status.auxOutputFull : 0);
+		this.#outputPort |= aux ? OutputPort.auxInterrupt : OutputPort.keyboardInterrupt;
 		this.#driveIrqs();
 	}
 

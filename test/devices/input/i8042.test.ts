@@ -76,7 +76,6 @@ test('self-test, interface tests, command byte and output port', (t) => {
 	m.command(0xae);
 	t.deepEqual(m.command(0x20), [0x45]);
 	t.deepEqual(m.command(0xc0), [0x80]);
-	// The byte itself is not yet in the buffer when the port is sampled.
 	t.deepEqual(m.command(0xd0), [0xcf]);
 });
 
