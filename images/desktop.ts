@@ -11,7 +11,7 @@ import { temporaryFolder } from './cache.ts';
 import { Cpio } from './cpio.ts';
 import { dataFolder } from './data.ts';
 import { DISK_TOOLS, makeDisk } from './ext4-disk.ts';
-import { currentKernel, type Kernel, modulesFolder, moduleTree, vmlinuz } from './kernel.ts';
+import { currentKernel, FAST_WORDS, type Kernel, modulesFolder, moduleTree, vmlinuz } from './kernel.ts';
 import type { ModuleTree } from './modules.ts';
 import type { Recipe } from './recipe.ts';
 import { run } from './run.ts';
@@ -49,13 +49,13 @@ TIMEOUT 0
 LABEL tsvm
  KERNEL vmlinuz
  INITRD initrd.gz
- APPEND root=/dev/sda2 rw console=tty0 console=ttyS0,115200 quiet loglevel=3 mitigations=off
+ APPEND root=/dev/sda2 rw console=tty0 console=ttyS0,115200 quiet loglevel=3 ${FAST_WORDS}
 `;
 
 export const desktop: Recipe = {
 	name: 'debian-desktop',
 	summary: 'a disk with Xorg, a window manager, the SPICE agent and sound, 465 MiB, about 2 minutes',
-	version: 1,
+	version: 2,
 	append: '',
 	files: { disk: 'disk.img' },
 	tools: ['apt-get', 'apt-cache', 'dpkg-deb', 'mmdebstrap', 'depmod', 'ldconfig', ...DISK_TOOLS],
