@@ -181,10 +181,8 @@ export function isKeyName(name: string): boolean {
 
 /** Set-1 bytes for pressing or letting go of a named key. */
 export function keyBytes(name: string, down: boolean): readonly number[] {
-	const sequence = SEQUENCES[name];
-	if (sequence) return sequence[down ? 0 : 1];
-	const code = CODES[name];
-	return code === undefined ? [] : codeBytes(code, down);
+	if (Object.hasOwn(SEQUENCES, name)) return SEQUENCES[name][down ? 0 : 1];
+	return Object.hasOwn(CODES, name) ? codeBytes(CODES[name], down) : [];
 }
 
 /**

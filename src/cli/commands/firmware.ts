@@ -27,8 +27,8 @@ function sha256(bytes: Uint8Array): string {
 	return createHash('sha256').update(bytes).digest('hex').slice(0, 16);
 }
 
-/** SeaBIOS and its VGA BIOSes carry their version in plain text, as `rel-1.16.2-0-g...` or `1.16.2-debian-1.16.2-1`. */
+/** SeaBIOS and its VGA BIOSes carry their version as a string of its own: `rel-1.16.2-0-gea1b7a0`, `1.16.2-debian-1.16.2-1`. */
 function seabiosVersion(bytes: Uint8Array): string | undefined {
-	const match = /(?:rel-)?(\d+\.\d+\.\d+-[\w.+~-]+)/.exec(Buffer.from(bytes).toString('latin1'));
+	const match = /\0((?:rel-)?\d+\.\d+\.\d+-[\w.+~-]+)/.exec(Buffer.from(bytes).toString('latin1'));
 	return match ? `SeaBIOS ${match[1]}` : undefined;
 }
