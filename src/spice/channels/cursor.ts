@@ -62,6 +62,16 @@ class CursorChannel implements ChannelBehaviour {
 	}
 
 	start(): void {
+		this.#init();
+		this.#stop = this.#source.onCursor((event) => this.#changed(event));
+		this.#link.onWritable = () => this.#flush();
+	}
+
+	closed(): void {
+		this.#stop?.();
+	}
+
+	#init(): void {
 		const { shape, x, y, visible } = this.#source.cursor;
 		this.#send.init({
 			position: point(x, y),
@@ -70,12 +80,6 @@ class CursorChannel implements ChannelBehaviour {
 			visible: visible ? 1 : 0,
 			cursor: shape === undefined ? none : body(shape),
 		});
-		this.#stop = this.#source.onCursor((event) => this.#changed(event));
-		this.#link.onWritable = () => this.#flush();
-	}
-
-	closed(): void {
-		this.#stop?.();
 	}
 
 	#changed(event: CursorEvent): void {
@@ -92,7 +96,11 @@ class CursorChannel implements ChannelBehaviour {
 		if (!this.#link.writable) return;
 		const { shape, x, y, visible } = this.#source.cursor;
 		const position = point(x, y);
-		if (this.#reset) this.#send.reset();
+		if (this.#reset) {
+			// A reset leaves the client as before its first init: it takes nothing else until the next.
+			this.#send.reset();
+			this.#init();
+		}
 		if (this.#trail) this.#send.trail(this.#trail);
 		if (this.#set && shape) this.#send.set({ position, visible: visible ? 1 : 0, cursor: body(shape) });
 		if (this.#hide) this.#send.hide();
