@@ -58,11 +58,11 @@ export const COMMANDS: readonly HmpCommand[] = [
 	},
 	{
 		name: 'mouse_move',
-		args: 'dx:i,dy:i,dz:i?',
+		args: 'dx:s,dy:s,dz:s?',
 		params: 'dx dy [dz]',
 		help: 'send mouse move events',
 		run: ({ input }, { dx, dy, dz }) =>
-			silent(() => input.motion(Number(dx), Number(dy), -Math.sign(Number(dz ?? 0)), input.buttons)),
+			silent(() => input.motion(leading(dx), leading(dy), -Math.sign(leading(dz)), input.buttons)),
 	},
 	{
 		name: 'quit|q',
@@ -141,6 +141,12 @@ function keyPress(key: string) {
 function buttonMask(state: number): number {
 	const { left, middle, right } = MouseButton;
 	return (state & 1 ? left : 0) | (state & 2 ? middle : 0) | (state & 4 ? right : 0);
+}
+
+/** The number that a word begins with, as strtol reads it; 0 for none. */
+function leading(word: unknown): number {
+	const number = Number.parseInt(String(word ?? ''), 10);
+	return Number.isSafeInteger(number) ? number : 0;
 }
 
 function protocol(args: HmpArguments): 'spice' | 'vnc' {
