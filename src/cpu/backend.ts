@@ -1,5 +1,5 @@
 /** What a machine needs of a CPU core. Nothing outside a backend's own folder knows which core runs. */
-import type { Device, Dma, Host, Irq, MmioSpace, PortSpace, VideoMemory } from '../core/index.ts';
+import type { Device, Dma, Host, Irq, MmioSpace, PortRegisters, PortSpace, VideoMemory } from '../core/index.ts';
 
 export interface CpuOptions {
 	/** Guest RAM, bytes; a multiple of 1 MiB. */
@@ -35,6 +35,8 @@ export interface CpuBackend extends Host, Device {
 	readonly dma: Dma;
 	readonly ports: PortSpace;
 	readonly mmio: MmioSpace;
+	/** The guest's registers inside a port handler; absent on a core that cannot show them there. */
+	readonly portRegisters?: PortRegisters;
 	/** Whether video memory runs at RAM speed; false after the start-up self-test failed or when switched off. */
 	readonly fastVideo: boolean;
 

@@ -21,10 +21,12 @@ import { Jit } from './jit.ts';
 import { ACPI_ENABLED, FLAGS, IN_HLT, INSTRUCTION_COUNTER, STATE_END, STATE_START } from './layout.ts';
 import { GuestRam, LinearMemory } from './memory.ts';
 import { Mmio } from './mmio.ts';
+import { CorePortRegisters } from './port-registers.ts';
 import { Ports } from './ports.ts';
 import { HostRandom, type RandomSource, SeededRandom } from './random.ts';
 import { readRegisters, writeFlat } from './registers.ts';
 import { proveRedirect } from './selftest.ts';
+import { STACK_POINTER } from './stackpointer.ts';
 import {
 	adoptCpu,
 	bytesOf,
@@ -51,12 +53,16 @@ const FLAG_INTERRUPT = 0x200;
 const ROUND = 200_000;
 /** Log lines for exceptions that one device lets out. */
 const MOST_FAULTS = 8;
+const TRIPLE_FAULT = 'triple fault';
+/** Each failure leaves the text of its panic behind in the core's heap. */
+const MOST_FAILURES = 10_000;
 /** Longest text kept of what the core says on a panic. */
 const LONGEST_MESSAGE = 300;
 
 export class V86Backend implements CpuBackend {
 	readonly dma: GuestRam;
 	readonly ports: Ports;
+	readonly portRegisters: CorePortRegisters;
 	readonly mmio: Mmio;
 	readonly clock: MachineTimers;
 	onWake: (() => void) | undefined;
@@ -81,6 +87,9 @@ export class V86Backend implements CpuBackend {
 	#flushWanted = false;
 	#paused = false;
 	#failure: CpuFailure | undefined;
+	#failures = 0;
+	/** The core's stack pointer while nothing runs. */
+	readonly #stackTop: number;
 	/** An exception that the core must not see, to be raised after main_loop. */
 	#broken: unknown;
 	#message = '';
@@ -128,10 +137,12 @@ export class V86Backend implements CpuBackend {
 	private constructor(core: LoadedCore, options: CpuOptions) {
 		const { exports } = core;
 		exports.rust_init();
+		this.#stackTop = exports[STACK_POINTER].value;
 		this.#core = core;
 		this.#memory = new LinearMemory(exports, options.memory, options.videoMemory);
 		this.#time = options.time === 'real' ? new RealTime() : new VirtualTime(() => this.instructions);
 		this.#random = options.time === 'real' ? new HostRandom() : new SeededRandom();
+		this.portRegisters = new CorePortRegisters(this.#memory);
 		this.#jit = new Jit(core, this.#memory);
 		this.dma = new GuestRam(this.#memory, exports);
 		this.#videoMemory = options.videoMemory;
@@ -411,10 +422,18 @@ export class V86Backend implements CpuBackend {
 		this.dma.locked = false;
 		// The core gives up where an exception has no handler; a real CPU would shut down there.
 		const reason = said.includes('#GP handler')
-			? 'triple fault'
+			? TRIPLE_FAULT
 			: `the CPU core stopped: ${said || (error instanceof Error ? error.message : String(error))}`;
+		this.#failures++;
+		this.#core.exports[STACK_POINTER].value = this.#stackTop;
+		this.dma.dead = true;
 		this.#failure = { reason, registers: this.registers() };
 		this.onFailure?.(this.#failure);
+	}
+
+	/** Whether the core's own state is sound after the failure: it stopped where it keeps no lock and changes no map. */
+	#revivable(): boolean {
+		return this.#failure?.reason === TRIPLE_FAULT && this.#failures < MOST_FAILURES;
 	}
 
 	pause(): void {
@@ -443,17 +462,17 @@ export class V86Backend implements CpuBackend {
 		writeFlat(this.#memory, this.#core.exports, eip, general);
 	}
 
-	/** CPU and interrupt controllers as after power-on; RAM keeps its content. A core that had stopped runs again. */
+	/**
+	 * CPU and interrupt controllers as after power-on; RAM keeps its content. Ends a triple fault as on real hardware; a
+	 * core that failed otherwise, or too often, stays dead.
+	 */
 	reset(): void {
+		if (this.#failure !== undefined && !this.#revivable()) return;
+		this.#failure = undefined;
+		this.dma.dead = false;
 		const { exports } = this.#core;
 		const before = this.instructions;
-		try {
-			exports.reset_cpu();
-			this.#failure = undefined;
-		} catch (error) {
-			this.#fail(error);
-			return;
-		}
+		exports.reset_cpu();
 		this.#instructions = before;
 		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
 		this.#tsc.offset = BigInt(Math.trunc(this.#time.now()));

@@ -79,6 +79,8 @@ export class GuestRam implements Dma {
 	readonly #dirty = new Set<number>();
 	/** Set while the core reads through a memory callback: only then may its translator be at work. */
 	locked = false;
+	/** Set when the core has failed: it keeps no translations that would have to be told. */
+	dead = false;
 
 	constructor(memory: LinearMemory, exports: CoreExports) {
 		this.size = memory.ram;
@@ -94,7 +96,7 @@ export class GuestRam implements Dma {
 	}
 
 	#written(address: number, length: number): void {
-		if (length === 0) return;
+		if (length === 0 || this.dead) return;
 		if (this.locked) {
 			for (let page = Math.floor(address / PAGE); page * PAGE < address + length; page++) this.#dirty.add(page);
 		} else {

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { TsvmError } from '../../core/index.ts';
 import { JIT_TABLE_SIZE, JIT_TABLE_START } from './layout.ts';
+import { exportStackPointer, STACK_POINTER } from './stackpointer.ts';
 import './webassembly.ts';
 
 /** The one version whose private interface this folder knows. */
@@ -63,7 +64,7 @@ const functions = {
 type Arguments<N extends number, T extends number[] = []> = T['length'] extends N ? T : Arguments<N, [...T, number]>;
 export type CoreExports = {
 	readonly [K in keyof typeof functions]: (...values: Arguments<(typeof functions)[K]>) => number;
-} & { readonly memory: WebAssembly.Memory };
+} & { readonly memory: WebAssembly.Memory; readonly [STACK_POINTER]: WebAssembly.Global };
 
 export interface LoadedCore {
 	readonly exports: CoreExports;
@@ -112,7 +113,7 @@ function coreModule(): Promise<WebAssembly.Module> {
 		const path = require.resolve('v86/build/v86.wasm');
 		const bytes = await readFile(path);
 		setFlagsFromString(V8_FLAGS);
-		return WebAssembly.compile(bytes);
+		return WebAssembly.compile(exportStackPointer(bytes));
 	})();
 	return compiled;
 }
@@ -133,6 +134,7 @@ export function differences(module: WebAssembly.Module): string[] {
 		if (exports.get(name) !== 'function') found.push(`function ${name} is gone`);
 	}
 	if (exports.get('memory') !== 'memory') found.push('memory is not exported');
+	if (exports.get(STACK_POINTER) !== 'global') found.push('the stack pointer is not its only global');
 	return found;
 }
 
@@ -165,6 +167,8 @@ export async function loadCore(imports: CoreImports): Promise<LoadedCore> {
 	}
 	const exports = instance.exports as unknown as CoreExports;
 	const jitImports: WebAssembly.ModuleImports = { m: exports.memory };
-	for (const [name, value] of Object.entries(instance.exports)) if (name !== 'memory') jitImports[name] = value;
+	for (const [name, value] of Object.entries(instance.exports)) {
+		if (typeof value === 'function') jitImports[name] = value;
+	}
 	return { exports, table, jitImports: { e: jitImports } };
 }

@@ -1,11 +1,14 @@
 /** The part of WebAssembly's JavaScript interface that is used here; TypeScript has it only among the browser's types. */
 declare global {
 	namespace WebAssembly {
-		type ExportValue = ((...values: number[]) => number) | Memory | Table;
+		type ExportValue = ((...values: number[]) => number) | Memory | Table | Global;
 		type ModuleImports = Record<string, unknown>;
 		type Imports = Record<string, ModuleImports>;
 		class Memory {
 			readonly buffer: ArrayBuffer;
+		}
+		class Global {
+			value: number;
 		}
 		class Table {
 			constructor(descriptor: { element: 'anyfunc'; initial: number });
