@@ -30,11 +30,11 @@ function nodeGyp() {
 	return undefined;
 }
 
-/** The folder with lz4.c: the one that the npm package lz4 ships, or '' when that is not installed. */
+/** The folder with lz4.c, seen from here (make cannot take spaces): the npm package lz4's, or '' without that. */
 function lz4Dir() {
 	try {
 		const dir = path.join(path.dirname(require.resolve('lz4/package.json')), 'deps', 'lz4', 'lib');
-		return existsSync(path.join(dir, 'lz4.c')) ? dir : '';
+		return existsSync(path.join(dir, 'lz4.c')) ? path.relative(here, dir) : '';
 	} catch {
 		return '';
 	}
@@ -62,9 +62,8 @@ export function build(output = 'pipe') {
 	});
 	if (done.status === 0) return { ok: true };
 	const words = `${done.stdout ?? ''}\n${done.stderr ?? ''}`.split('\n');
-	const reason =
-		words.find((line) => /error:|not found|\*\*\*|gyp ERR! stack/i.test(line))?.trim() ??
-		`node-gyp ended with ${done.status}`;
+	const telling = words.find((line) => /error: |could not find|not found|No such file/i.test(line)) ?? '';
+	const reason = telling.replace(/^gyp ERR! (stack )?(Error: )?/, '').trim() || `node-gyp ended with ${done.status}`;
 	return { ok: false, reason };
 }
 
