@@ -41,7 +41,10 @@ export class Qtest {
 	private constructor(child: ChildProcess, folder: string) {
 		this.#child = child;
 		this.#folder = folder;
-		const [, stdout, stderr, qmp] = child.stdio as unknown as [Duplex, Duplex, Duplex, Duplex];
+		const pipes = child.stdio as unknown as [Duplex, Duplex, Duplex, Duplex];
+		// A pipe may notice QEMU's end before `exit` is told; that is no second failure.
+		for (const pipe of pipes) pipe.on('error', () => {});
+		const [, stdout, stderr, qmp] = pipes;
 		createInterface({ input: stdout }).on('line', (line) => this.#onLine(line));
 		createInterface({ input: qmp }).on('line', (line) => {
 			if (!line.includes('"event"')) this.#qmpWaiting.shift()?.(line);
