@@ -225,6 +225,28 @@ export class QxlDriver {
 		await this.push(L.Cmd.draw, await this.drawable(L.DrawType.fill, area, L.Fill, body, { surfaceId }));
 	}
 
+	/** Chooses a mode of the ROM's list, as drivers of interface version 1 did; interrupts on. */
+	async setMode(index: number): Promise<void> {
+		await this.io.out8(L.Io.setMode, index);
+		await this.writeHeader(L.Ram.intMask, u32(0x3f));
+	}
+	/** A fill as such a driver pushes it: addresses are the CPU's. */
+	async compatFill(bbox: WireRect, color: number): Promise<void> {
+		const brush = { type: L.BrushType.solid, pattern: BigInt(color), pos: { x: 0, y: 0 } };
+		const header = encode(L.CompatDrawable, {
+			releaseInfo: 0n,
+			effect: 1,
+			type: L.DrawType.fill,
+			bitmapOffset: 0,
+			bitmapArea: NO_RECT,
+			bbox,
+			clip: { type: 0, data: 0n },
+			mmTime: 0,
+		});
+		const address = await this.command(concat(header, encode(L.Fill, { brush, rop: Ropd.put, mask: NO_MASK })));
+		await this.push(L.Cmd.draw, BigInt(RAM_BASE) + (address & 0xffffffffffffn));
+	}
+
 	/** Pushes a command and kicks if the device asked for it. Returns false when the ring is full. */
 	async push(type: number, data: bigint, ring: number = L.Ram.cmdRing): Promise<boolean> {
 		const [, prod, notify, cons] = words(await this.readHeader(ring, 20));

@@ -8,11 +8,12 @@ import {
 	WireError,
 } from '../../../src/core/index.ts';
 import { type CursorState, runCursorCommand } from './cursor.ts';
-import { readDrawable, rect } from './drawable.ts';
+import { type Compat, readDrawable, rect } from './drawable.ts';
 import { CommandError, GuestBug, GuestReader } from './guest-reader.ts';
 import {
 	Cmd,
 	COMMAND_RING_SIZE,
+	CompatUpdateCmd,
 	Interrupt,
 	Ram,
 	SURF_FLAG_KEEP_DATA,
@@ -55,6 +56,8 @@ export class Commands {
 	readonly reader: GuestReader;
 	readonly surfaces: SurfaceTable;
 	readonly release: ReleaseQueue;
+	/** Set while the guest draws as interface version 1 did. */
+	compat: Compat | undefined;
 	readonly #host: CommandHost;
 	/** Each with the interrupt of a guest that waits for room. */
 	readonly #rings: readonly (readonly [CommandRing, number])[];
@@ -83,6 +86,7 @@ export class Commands {
 
 	/** The host has cleared its surfaces and its cursor. */
 	reset(): void {
+		this.compat = undefined;
 		this.surfaces.clear();
 		this.#creates.clear();
 		this.release.reset();
@@ -158,7 +162,9 @@ export class Commands {
 				this.#draw(data);
 				return;
 			case Cmd.update: {
-				const { area, updateId, surfaceId } = this.reader.read(UpdateCmd, data);
+				const { area, updateId, surfaceId } = this.compat
+					? { ...this.reader.read(CompatUpdateCmd, data), surfaceId: 0 }
+					: this.reader.read(UpdateCmd, data);
 				this.surfaces.writeBack(surfaceId, rect(area));
 				this.#host.setUpdateId(updateId);
 				return;
@@ -177,7 +183,7 @@ export class Commands {
 	}
 
 	#draw(address: bigint): void {
-		const drawable = readDrawable(this.reader, this.surfaces, address);
+		const drawable = readDrawable(this.reader, this.surfaces, address, this.compat);
 		if ('skipped' in drawable) {
 			this.#skipped++;
 			trace.draw_skipped(drawable.skipped, drawable.type, this.#skipped);
@@ -216,6 +222,7 @@ export class Commands {
 		const { shape, x, y, visible } = this.#cursor;
 		return {
 			surfaces: this.surfaces.save(),
+			compat: this.compat ? { ...this.compat } : null,
 			creates: [...this.#creates].map(([id, address]) => ({ id, address })),
 			release: this.release.save(),
 			cursor: { shape: shape ? { ...shape } : null, x, y, visible },
@@ -227,6 +234,7 @@ export class Commands {
 		const part = (name: string) => (state[name] ?? {}) as { [key: string]: StateValue };
 		this.surfaces.restore(state.surfaces);
 		this.release.restore(part('release'));
+		this.compat = state.compat ? { narrow: part('compat').narrow === true } : undefined;
 		this.#creates.clear();
 		for (const { id, address } of (state.creates ?? []) as { id: number; address: bigint }[])
 			this.#creates.set(id, address);

@@ -11,12 +11,13 @@ import type {
 } from '../../../src/core/index.ts';
 import { BitmapFormat, decode, SurfaceFormat } from '../../../src/core/index.ts';
 import { CommandError, type GuestReader } from './guest-reader.ts';
-import { readImage, readMaskImage } from './image.ts';
+import { color16, readImage, readMaskImage } from './image.ts';
 import {
 	Blackness,
 	BrushType,
 	ClipRects,
 	ClipType,
+	CompatDrawable,
 	Copy,
 	CopyBits,
 	Drawable,
@@ -49,9 +50,30 @@ type WireMask = Infer<typeof Fill>['mask'];
 /** A drawing, or why there is none: an operation that is not executed, or a box that leaves its surface. */
 export type ReadDrawable = DrawableValue | { readonly skipped: 'unsupported' | 'outside'; readonly type: number };
 
-/** Reads the QXLDrawable at `address`. Throws GuestFault, WireError or CommandError: the command is then dropped. */
-export function readDrawable(reader: GuestReader, surfaces: SurfaceTable, address: bigint): ReadDrawable {
-	const header = reader.read(Drawable, address);
+/** How a driver that chose its mode by SET_MODE draws (QXL_COMMAND_FLAG_COMPAT); `narrow`: with 16-bit colours. */
+export interface Compat {
+	readonly narrow: boolean;
+}
+
+type Header = Omit<Infer<typeof Drawable>, 'releaseInfo' | 'surfacesDest' | 'surfacesRects'>;
+
+function readHeader(reader: GuestReader, address: bigint, compat: Compat | undefined): Header {
+	if (!compat) return reader.read(Drawable, address);
+	const { bitmapOffset, bitmapArea, ...rest } = reader.read(CompatDrawable, address);
+	return { ...rest, surfaceId: 0, selfBitmap: bitmapOffset, selfBitmapArea: bitmapArea };
+}
+
+/**
+ * Reads the QXLDrawable at `address`, or the QXLCompatDrawable. Throws GuestFault, WireError or CommandError: the command
+ * is then dropped.
+ */
+export function readDrawable(
+	reader: GuestReader,
+	surfaces: SurfaceTable,
+	address: bigint,
+	compat?: Compat,
+): ReadDrawable {
+	const header = readHeader(reader, address, compat);
 	const { type } = header;
 	if (type === DrawType.nop) return { skipped: 'unsupported', type };
 	const surface = surfaces.get(header.surfaceId);
@@ -66,8 +88,8 @@ export function readDrawable(reader: GuestReader, surfaces: SurfaceTable, addres
 		effect: EFFECTS[header.effect],
 		mmTime: header.mmTime,
 	};
-	const images = new Images(reader, surfaces, header);
-	const body = Drawable.min;
+	const images = new Images(reader, surfaces, header, compat?.narrow ?? false);
+	const body = compat ? CompatDrawable.min : Drawable.min;
 	switch (type) {
 		case DrawType.fill: {
 			const { brush, rop, mask } = reader.read(Fill, address, body);
@@ -120,8 +142,10 @@ export function readDrawable(reader: GuestReader, surfaces: SurfaceTable, addres
 class Images {
 	readonly #reader: GuestReader;
 	readonly #surfaces: SurfaceTable;
-	readonly #header: Infer<typeof Drawable>;
-	constructor(reader: GuestReader, surfaces: SurfaceTable, header: Infer<typeof Drawable>) {
+	readonly #header: Header;
+	readonly #narrow: boolean;
+	constructor(reader: GuestReader, surfaces: SurfaceTable, header: Header, narrow: boolean) {
+		this.#narrow = narrow;
 		this.#reader = reader;
 		this.#surfaces = surfaces;
 		this.#header = header;
@@ -139,8 +163,10 @@ class Images {
 		switch (type) {
 			case BrushType.none:
 				return { kind: 'none' };
-			case BrushType.solid:
-				return { kind: 'solid', color: Number(pattern & 0xffffffffn) };
+			case BrushType.solid: {
+				const color = Number(pattern & 0xffffffffn);
+				return { kind: 'solid', color: this.#narrow ? color16(color) : color };
+			}
 			case BrushType.pattern:
 				return { kind: 'pattern', image: this.#image(pattern), pos };
 			default:
@@ -154,7 +180,7 @@ class Images {
 	}
 
 	#image(address: bigint): Image {
-		const image = readImage(this.#reader, address);
+		const image = readImage(this.#reader, address, this.#narrow);
 		if (image.kind === 'surface' && !this.#surfaces.get(image.surfaceId))
 			throw new CommandError(`image is surface ${image.surfaceId}, which does not exist`);
 		return image;
@@ -194,7 +220,7 @@ const SELF_FORMATS = new Map<SurfaceFormat, BitmapFormat>([
 	[SurfaceFormat.a8, BitmapFormat.a8],
 ]);
 
-function readClip(reader: GuestReader, clip: Infer<typeof Drawable>['clip']): readonly RectValue[] | undefined {
+function readClip(reader: GuestReader, clip: Header['clip']): readonly RectValue[] | undefined {
 	if (clip.type === ClipType.none) return undefined;
 	if (clip.type !== ClipType.rects) throw new CommandError(`clip of type ${clip.type}`);
 	const { numRects } = reader.read(ClipRects, clip.data);

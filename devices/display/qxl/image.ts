@@ -47,14 +47,23 @@ export function checkSize(what: string, width: number, height: number): void {
 		throw new CommandError(`${what} of ${width}x${height}`);
 }
 
-/** The image at `address`, which is not null. Throws GuestFault or CommandError. */
-export function readImage(reader: GuestReader, address: bigint): Image {
+/** A colour of a guest that draws in 16 bits: five each, repeated to eight. */
+export function color16(color: number): number {
+	const wide = (five: number) => ((five & 31) << 3) | ((five & 31) >> 2);
+	return (wide(color >> 10) << 16) | (wide(color >> 5) << 8) | wide(color);
+}
+
+/**
+ * The image at `address`, which is not null. `narrow`: colours of palettes have 16 bits. Throws GuestFault or
+ * CommandError.
+ */
+export function readImage(reader: GuestReader, address: bigint, narrow = false): Image {
 	const { id, type, flags, width, height } = reader.read(ImageDescriptor, address);
 	const body = ImageDescriptor.min;
 	const cache = (flags & IMAGE_CACHE) !== 0;
 	switch (type) {
 		case ImageType.bitmap:
-			return readBitmap(reader, address, body, id, cache);
+			return readBitmap(reader, address, { body, id, cache, narrow });
 		case ImageType.surface:
 			return { kind: 'surface', surfaceId: uint32(reader, address, body) };
 		case ImageType.quic:
@@ -78,7 +87,16 @@ export function readMaskImage(reader: GuestReader, address: bigint): Image {
 	return image;
 }
 
-function readBitmap(reader: GuestReader, address: bigint, body: number, id: bigint, cache: boolean): BitmapImage {
+interface BitmapContext {
+	/** Where the QXLBitmap lies behind the descriptor. */
+	readonly body: number;
+	readonly id: bigint;
+	readonly cache: boolean;
+	readonly narrow: boolean;
+}
+
+function readBitmap(reader: GuestReader, address: bigint, context: BitmapContext): BitmapImage {
+	const { body, id, cache, narrow } = context;
 	const bitmap = reader.read(Bitmap, address, body);
 	const { x: width, y: height, stride } = bitmap;
 	const bits = BITS[bitmap.format];
@@ -86,7 +104,9 @@ function readBitmap(reader: GuestReader, address: bigint, body: number, id: bigi
 	checkSize('bitmap', width, height);
 	if (stride < Math.ceil((width * bits) / 8)) throw new CommandError(`stride ${stride} of ${width} pixels`);
 	const entries = PALETTE_ENTRIES[bitmap.format];
-	const palette = entries === undefined ? undefined : readPalette(reader, bitmap.palette, entries, bits);
+	// A 1-bit bitmap may come without: a mask has no colours.
+	const colorless = entries === undefined || (bits === 1 && bitmap.palette === 0n);
+	const palette = colorless ? undefined : readPalette(reader, bitmap.palette, entries, narrow);
 	const size = stride * height;
 	const data = bitmap.flags & BitmapFlags.direct ? reader.bytes(bitmap.data, size) : reader.chunks(bitmap.data, size);
 	return {
@@ -103,16 +123,13 @@ function readBitmap(reader: GuestReader, address: bigint, body: number, id: bigi
 	};
 }
 
-/** A 1-bit bitmap may come without: a mask has no colours. */
-function readPalette(reader: GuestReader, address: bigint, most: number, bits: number): BitmapImage['palette'] {
-	if (address === 0n) {
-		if (bits === 1) return undefined;
-		throw new CommandError('bitmap without its palette');
-	}
+function readPalette(reader: GuestReader, address: bigint, most: number, narrow: boolean): BitmapImage['palette'] {
+	if (address === 0n) throw new CommandError('bitmap without its palette');
 	const { unique, numEnts } = reader.read(Palette, address);
 	if (numEnts > most) throw new CommandError(`palette of ${numEnts} colours`);
 	const bytes = reader.bytes(address + BigInt(Palette.min), numEnts * 4);
-	return { id: unique, entries: new Uint32Array(bytes.buffer, 0, numEnts) };
+	const entries = new Uint32Array(bytes.buffer, 0, numEnts);
+	return { id: unique, entries: narrow ? entries.map(color16) : entries };
 }
 
 function uint32(reader: GuestReader, address: bigint, skip: number): number {

@@ -119,6 +119,7 @@ export const SurfaceCreate = struct({
 });
 
 export const DataChunk = struct({ dataSize: u32, prevChunk: physical, nextChunk: physical });
+export const CompatUpdateCmd = struct({ releaseInfo: u64, area: Rect, updateId: u32 });
 export const UpdateCmd = struct({ releaseInfo: u64, area: Rect, updateId: u32, surfaceId: u32 });
 /** surface_create follows, for a create command. */
 export const SurfaceCmd = struct({ releaseInfo: u64, surfaceId: u32, type: u8, flags: u32 });
@@ -154,6 +155,17 @@ export const Drawable = struct({
 	mmTime: u32,
 	surfacesDest: fixedArray(3, i32),
 	surfacesRects: fixedArray(3, Rect),
+});
+/** QXLCompatDrawable up to its union: drivers that chose a mode by SET_MODE draw on surface 0 only. */
+export const CompatDrawable = struct({
+	releaseInfo: u64,
+	effect: u8,
+	type: u8,
+	bitmapOffset: u16,
+	bitmapArea: Rect,
+	bbox: Rect,
+	clip: struct({ type: u32, data: physical }),
+	mmTime: u32,
 });
 /** `color` is the lower half of `pattern` in the union that C declares. */
 const Brush = struct({ type: u32, pattern: u64, pos: Point });

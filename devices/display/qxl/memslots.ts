@@ -21,6 +21,8 @@ interface Slot {
 	/** Byte offset in the region, and length. */
 	readonly offset: number;
 	readonly length: number;
+	/** What the guest's addresses begin with: 0, or the BAR's address for a driver that knows no slots. */
+	readonly delta: number;
 }
 
 export class Memslots {
@@ -36,13 +38,13 @@ export class Memslots {
 	}
 
 	/** Registers guest-physical `start`..`end`; false unless it lies in one mapped BAR. */
-	add(slot: number, start: bigint, end: bigint): boolean {
+	add(slot: number, start: bigint, end: bigint, delta = 0): boolean {
 		if (slot >= MEMSLOTS || start > end) return false;
 		for (const [region, { base, size }] of this.#regions.entries()) {
 			const at = base();
 			if (at < 0) continue;
 			if (start < BigInt(at) || end > BigInt(at + size)) continue;
-			this.#slots[slot] = { region, offset: Number(start) - at, length: Number(end - start) };
+			this.#slots[slot] = { region, offset: Number(start) - at, length: Number(end - start), delta };
 			return true;
 		}
 		return false;
@@ -60,8 +62,8 @@ export class Memslots {
 	resolve(address: bigint, length: number): Uint8Array {
 		const slot = this.#slots[Number(address >> 56n)];
 		const generation = Number((address >> 48n) & 0xffn);
-		const offset = Number(address & 0xffffffffffffn);
-		if (slot === undefined || generation !== GENERATION || length < 0 || offset + length > slot.length)
+		const offset = Number(address & 0xffffffffffffn) - (slot?.delta ?? 0);
+		if (slot === undefined || generation !== GENERATION || length < 0 || offset < 0 || offset + length > slot.length)
 			throw new GuestFault(Number(address), length, 'memslots');
 		const at = slot.offset + offset;
 		return this.#regions[slot.region].bytes().subarray(at, at + length);
@@ -78,7 +80,12 @@ export class Memslots {
 			const slot = saved as unknown as Slot | null;
 			const region = slot ? this.#regions[slot.region] : undefined;
 			if (slot && region && slot.offset >= 0 && slot.length >= 0 && slot.offset + slot.length <= region.size)
-				this.#slots[i] = { region: slot.region, offset: slot.offset, length: slot.length };
+				this.#slots[i] = {
+					region: slot.region,
+					offset: slot.offset,
+					length: slot.length,
+					delta: slot.delta,
+				};
 		}
 	}
 }

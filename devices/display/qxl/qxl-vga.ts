@@ -15,10 +15,12 @@ import {
 	guestError,
 	type Head as HeadValue,
 	type Host,
+	type Infer,
 	type MmioSpace,
 	PciFunction,
 	type PortSpace,
 	type StateValue,
+	SurfaceFormat,
 	tracePoints,
 	type VideoMemory,
 } from '../../../src/core/index.ts';
@@ -45,6 +47,7 @@ const trace = tracePoints('qxl', {
 	io_write: ['mode', 'port', 'value'],
 	io_unexpected_vga_mode: ['port', 'value'],
 	hard_reset: [],
+	set_mode: ['index', 'width', 'height', 'bits'],
 	enter_vga_mode: [],
 	exit_vga_mode: [],
 	memslot_add_guest: ['slot', 'start', 'end'],
@@ -98,7 +101,7 @@ export interface QxlVgaParts {
 	readonly vgaBios?: Uint8Array;
 }
 
-type Mode = 'vga' | 'native' | 'undefined';
+type Mode = 'vga' | 'native' | 'compat' | 'undefined';
 
 export class QxlVga implements Device, DisplayClientEvents {
 	readonly pci: PciFunction;
@@ -255,6 +258,9 @@ export class QxlVga implements Device, DisplayClientEvents {
 			case Io.reset:
 				this.#hardReset();
 				return;
+			case Io.setMode:
+				this.#setMode(value);
+				return;
 			case Io.log:
 				trace.log(this.#header.log());
 				return;
@@ -307,8 +313,34 @@ export class QxlVga implements Device, DisplayClientEvents {
 			throw new GuestBug(`memslot ${slot} from 0x${memStart.toString(16)} to 0x${memEnd.toString(16)} lies in no BAR`);
 	}
 
+	/** A driver of interface version 1 chooses a mode of the ROM's list: one surface, one slot, addresses as the CPU's. */
+	#setMode(index: number): void {
+		const mode = this.rom.modes[index];
+		if (!mode) throw new GuestBug(`mode ${index} is set, there are ${this.rom.modes.length}`);
+		trace.set_mode(index, mode.x, mode.y, mode.bits);
+		this.#hardReset();
+		const base = this.pci.barAddress(BAR_RAM);
+		const end = BigInt(base + this.#parts.ram.size);
+		if (!this.#slots.add(0, BigInt(base), end, base)) throw new GuestBug('a mode is set while BAR 0 is not mapped');
+		this.#beginPrimary({
+			width: mode.x,
+			height: mode.y,
+			stride: -mode.x * 4,
+			format: SurfaceFormat.xrgb32,
+			flags: 0,
+			mem: BigInt(base),
+		});
+		this.#mode = 'compat';
+		this.#commands.compat = { narrow: mode.bits === 16 };
+		this.rom.mode = index;
+	}
+
 	#createPrimary(): void {
-		const create = this.#header.read(SurfaceCreate, Ram.createSurface);
+		this.#beginPrimary(this.#header.read(SurfaceCreate, Ram.createSurface));
+		this.#commands.compat = undefined;
+	}
+
+	#beginPrimary(create: Omit<Infer<typeof SurfaceCreate>, 'position' | 'mouseMode' | 'type'>): void {
 		const { width, height, stride, format, flags, mem } = create;
 		trace.create_guest_primary(width, height, stride, format, flags);
 		if (Math.abs(stride) * height > this.#vgamem)
@@ -333,7 +365,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 	}
 
 	#destroyPrimary(): void {
-		if (this.#mode !== 'native') return;
+		if (this.#mode !== 'native' && this.#mode !== 'compat') return;
 		trace.destroy_primary();
 		this.#drainRings();
 		this.#commands.destroySurface(0);

@@ -41,7 +41,15 @@ const Rom = struct({
 	clientMonitorsConfigCrc: u32,
 	clientMonitorsConfig: Heads,
 });
-const At = { updateId: 8, mmClock: 48, clientPresent: 69, clientCapabilities: 70, crc: 128, heads: 132 } as const;
+const At = {
+	updateId: 8,
+	mode: 20,
+	mmClock: 48,
+	clientPresent: 69,
+	clientCapabilities: 70,
+	crc: 128,
+	heads: 132,
+} as const;
 const Mode = struct({ id: u32, x: u32, y: u32, bits: u32, stride: u32, xMili: u32, yMili: u32, orientation: u32 });
 const Modes = array(u32, Mode);
 export type QxlMode = Infer<typeof Mode>;
@@ -157,6 +165,10 @@ export class QxlRom {
 		this.#bytes.set(clients, At.clientPresent);
 	}
 
+	/** QXLRom.mode: the mode that SET_MODE chose, by place in the list. */
+	set mode(index: number) {
+		this.#view.setUint32(At.mode, index, true);
+	}
 	set updateId(id: number) {
 		this.#view.setUint32(At.updateId, id, true);
 	}
@@ -198,7 +210,7 @@ export class QxlRom {
 		this.#bytes.set(this.#image);
 		if (state instanceof Uint8Array && state.length === Rom.min) {
 			this.#bytes.set(state.subarray(At.clientPresent), At.clientPresent);
-			this.#bytes.set(state.subarray(At.updateId, At.updateId + 4), At.updateId);
+			for (const at of [At.updateId, At.mode]) this.#bytes.set(state.subarray(at, at + 4), at);
 		}
 	}
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import * as L from '../../../devices/display/qxl/layout.ts';
+import { encode } from '../../../src/core/index.ts';
 import {
 	access,
 	type DisplayBoard,
@@ -108,6 +109,18 @@ const STEPS: readonly Step[] = [
 	{ what: 'flush release', run: async (d) => d.io.out8(L.Io.flushRelease, 0) },
 	{ what: 'destroy primary', run: (d) => d.async(L.Io.destroyPrimaryAsync) },
 	{ what: 'destroy it again', run: (d) => d.async(L.Io.destroyPrimaryAsync) },
+	{
+		what: 'the mode of a driver of interface version 1',
+		run: async (d) => {
+			await d.setMode(1);
+			await d.compatFill(rectOf(3, 3, 60, 60), 0x345678);
+			await d.io.settle();
+			await d.writeHeader(L.Ram.updateArea, encode(L.Rect, rectOf(0, 0, 64, 64)));
+			await d.io.out8(L.Io.updateArea, 0);
+		},
+	},
+	{ what: 'and one that is not in the list', run: (d) => d.setMode(200) },
+	{ what: 'a new start', run: (d) => d.init() },
 	{ what: 'another primary', run: (d) => d.createPrimary(320, 200) },
 	{ what: 'destroy all', run: (d) => d.async(L.Io.destroyAllSurfacesAsync) },
 	{ what: 'memslot out of range', run: async (d) => d.io.out8(L.Io.memslotAdd, 8) },
@@ -147,7 +160,8 @@ test.serial('a driver sees the same interrupts, rings and pixels', async (t) => 
 		await d.io.settle();
 		const { prod, cons } = await d.ring(L.Ram.cmdRing);
 		const release = await d.ring(L.Ram.releaseRing);
-		return { pending: await d.pending(), prod, cons, released: release.prod };
+		// libspice-server tells QEMU of its (missing) clients whenever a display begins.
+		return { pending: (await d.pending()) & ~L.Interrupt.client, prod, cons, released: release.prod };
 	};
 	for (const { what, run } of STEPS) {
 		await run(ours);
@@ -156,6 +170,13 @@ test.serial('a driver sees the same interrupts, rings and pixels', async (t) => 
 		if (what === 'update area') {
 			const [a, b] = await Promise.all([ours.io.read(RAM_BASE, 16384), theirs.io.read(RAM_BASE, 16384)]);
 			t.deepEqual(words(a), words(b), 'pixels written back');
+		}
+		if (what.startsWith('the mode')) {
+			// A negative stride: the first rows of the screen are the last in memory.
+			const at = RAM_BASE + 470 * 2560;
+			const [a, b] = await Promise.all([ours.io.read(at, 25600), theirs.io.read(at, 25600)]);
+			t.deepEqual(words(a), words(b), what);
+			t.true(words(a).includes(0x345678));
 		}
 	}
 	await q.qmp('stop');

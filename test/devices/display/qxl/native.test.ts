@@ -362,6 +362,32 @@ test('save, restore, save is the same; the picture and the cursor come back, and
 	t.deepEqual(other.device.save(), board.device.save());
 });
 
+test('a driver of interface version 1 sets a mode and draws with addresses of its own', async (t) => {
+	const board = displayBoard();
+	const driver = new QxlDriver(boardAccess(board));
+	const narrow = board.device.rom.modes.findIndex((m) => m.x === 800 && m.y === 600 && m.bits === 16);
+	await driver.setMode(narrow);
+	t.is(board.device.mode, 'compat');
+	t.deepEqual([board.sink.primary.width, board.sink.primary.height], [800, 600]);
+	t.is(words(await driver.io.read(ROM_BASE + 20, 4))[0], narrow);
+	await driver.compatFill(rectOf(10, 10, 20, 20), 0x7fe0);
+	await driver.io.settle();
+	t.is(board.sink.pixel(15, 15), 0xffff00);
+	const saved = board.device.save();
+	const other = displayBoard();
+	other.ram.bytes().set(board.ram.bytes());
+	other.device.restore(saved);
+	t.deepEqual(other.device.save(), saved);
+	await driver.setMode(narrow + 1);
+	await driver.compatFill(rectOf(0, 0, 5, 5), 0x123456);
+	await driver.io.settle();
+	t.is(board.sink.pixel(3, 3), 0x123456);
+	await driver.io.out8(L.Io.setMode, 255);
+	await driver.compatFill(rectOf(0, 0, 5, 5), 0);
+	await driver.io.settle();
+	t.is(board.sink.pixel(3, 3), 0x123456, 'the error stops the device');
+});
+
 test('reset from native mode shows the VGA again', async (t) => {
 	const { board, driver } = await native(320, 200);
 	await driver.io.out8(L.Io.reset, 0);
