@@ -1,5 +1,5 @@
 /**
- * 82371AB (PIIX4) function 3: power management and SMBus host controller identity. Intel 290562, "Power management";
+ * 82371AB (PIIX4) function 3: power management, and the place of the SMBus host controller. Intel 290562, "Power management";
  * ACPI 6.3, 4.8 "ACPI register model". Registers behave as QEMU's PIIX4_PM, whose ports SeaBIOS and the ACPI tables know:
  * PM block where PMBASE says (SeaBIOS: 0x600), GPE0 at 0xafe0, APM ports 0xb2 and 0xb3, SCI on IRQ 9.
  */
@@ -19,6 +19,7 @@ import {
 	type Timer,
 	tracePoints,
 } from '../../src/core/index.ts';
+import { Smbus } from './smbus.ts';
 
 /** Configuration registers. */
 const PMBASE = 0x40;
@@ -60,6 +61,7 @@ const HALF_RANGE = 0x800000;
 
 /** The block decodes 64 ports; nothing answers behind the timer. */
 const PM_SIZE = 0x0c;
+const SMBUS_SIZE = 0x10;
 const GPE0_BASE = 0xafe0;
 
 export const pmBlock = registers({
@@ -95,7 +97,6 @@ export class Piix4Pm implements Device {
 	readonly regs: RegisterFile<typeof pmBlock>;
 	readonly gpe: RegisterFile<typeof gpe0Block>;
 	readonly #clock: Clock;
-	readonly #ports: PortSpace;
 	readonly #sci: Irq;
 	readonly #timer: Timer;
 	readonly #onPowerOff: () => void;
@@ -103,14 +104,12 @@ export class Piix4Pm implements Device {
 	#overflow = 0;
 	#apmc = 0;
 	#apms = 0;
-	#pmBase = -1;
-	#pmMapping: Mapping | undefined;
-	readonly #pmHandler: IoHandler;
+	readonly smbus = new Smbus();
+	readonly #windows: { readonly pm: Window; readonly smbus: Window };
 
 	/** `sci` is a source on ISA request 9. */
 	constructor(host: Host, ports: PortSpace, sci: Irq, options: Piix4PmOptions) {
 		this.#clock = host.clock;
-		this.#ports = ports;
 		this.#sci = sci;
 		this.#onPowerOff = options.onPowerOff;
 		this.#timer = host.clock.timer(() => this.#update());
@@ -135,7 +134,7 @@ export class Piix4Pm implements Device {
 				[SMBHSTCFG]: 0x09,
 			},
 		});
-		this.pci.onConfigWrite = () => this.#mapPm();
+		this.pci.onConfigWrite = () => this.#place();
 		this.regs = new RegisterFile(pmBlock, {
 			read: {
 				sts: () => this.#update(),
@@ -150,7 +149,12 @@ export class Piix4Pm implements Device {
 			},
 		});
 		this.gpe = new RegisterFile(gpe0Block, { write: { sts: () => this.#drive(), en: () => this.#drive() } });
-		this.#pmHandler = fileHandler(this.regs, (offset, size, value) => this.#writePm(offset, size, value));
+		const pmHandler = fileHandler(this.regs, (offset, size, value) => this.#writePm(offset, size, value));
+		this.#windows = {
+			pm: new Window(ports, PM_SIZE, pmHandler, 'piix4-pm'),
+			smbus: new Window(ports, SMBUS_SIZE, this.smbus.handler, 'piix4-smbus'),
+		};
+		this.#place();
 		ports.map(GPE0_BASE, 4, fileHandler(this.gpe), 'acpi-gpe0');
 		ports.map(0xb2, 2, { read8: (at) => this.#readApm(at), write8: (at, value) => this.#writeApm(at, value) }, 'apm');
 	}
@@ -159,11 +163,12 @@ export class Piix4Pm implements Device {
 		this.pci.reset();
 		this.regs.reset();
 		this.gpe.reset();
+		this.smbus.reset();
 		this.#apmc = 0;
 		this.#apms = 0;
 		// As in QEMU the status bit is up after reset; a guest clears it before it enables the event.
 		this.#overflow = 0;
-		this.#mapPm();
+		this.#place();
 		this.#update();
 	}
 
@@ -173,6 +178,7 @@ export class Piix4Pm implements Device {
 			version: 1,
 			regs: this.regs.save(),
 			gpe: this.gpe.save(),
+			smbus: this.smbus.save(),
 			overflow: this.#overflow,
 			apmc: this.#apmc,
 			apms: this.#apms,
@@ -185,10 +191,11 @@ export class Piix4Pm implements Device {
 		const s = state as ReturnType<Piix4Pm['save']>;
 		this.regs.restore(s.regs);
 		this.gpe.restore(s.gpe);
+		this.smbus.restore(s.smbus);
 		this.#overflow = s.overflow;
 		this.#apmc = s.apmc;
 		this.#apms = s.apms;
-		this.#mapPm();
+		this.#place();
 		this.#update();
 	}
 
@@ -203,14 +210,12 @@ export class Piix4Pm implements Device {
 		return enabled;
 	}
 
-	#mapPm(): void {
-		const config = this.pci.config;
-		const base = config[PMREGMISC] & 1 ? (config[PMBASE] & 0xc0) | (config[PMBASE + 1] << 8) : -1;
-		if (base === this.#pmBase) return;
-		this.#pmMapping?.unmap();
-		this.#pmMapping = undefined;
-		this.#pmBase = base;
-		if (base >= 0) this.#pmMapping = this.#ports.map(base, PM_SIZE, this.#pmHandler, 'piix4-pm');
+	/** Puts both blocks where configuration space says. */
+	#place(): void {
+		const { config } = this.pci;
+		const base = (at: number) => (config[at] & 0xc0) | (config[at + 1] << 8);
+		this.#windows.pm.place(config[PMREGMISC] & 1 ? base(PMBASE) : -1);
+		this.#windows.smbus.place(config[SMBHSTCFG] & 1 ? base(SMBBA) : -1);
 	}
 
 	#ticks(): number {
@@ -274,6 +279,31 @@ export class Piix4Pm implements Device {
 		const enabled = value === ACPI_ENABLE;
 		trace.acpi(enabled);
 		this.regs.cnt = enabled ? this.regs.cnt | SCI_EN : this.regs.cnt & ~SCI_EN;
+	}
+}
+
+/** A range of ports that a register moves about. */
+class Window {
+	readonly #ports: PortSpace;
+	readonly #size: number;
+	readonly #handler: IoHandler;
+	readonly #name: string;
+	#base = -1;
+	#mapping: Mapping | undefined;
+
+	constructor(ports: PortSpace, size: number, handler: IoHandler, name: string) {
+		this.#ports = ports;
+		this.#size = size;
+		this.#handler = handler;
+		this.#name = name;
+	}
+
+	/** `base` -1 takes it away. */
+	place(base: number): void {
+		if (base === this.#base) return;
+		this.#mapping?.unmap();
+		this.#base = base;
+		this.#mapping = base < 0 ? undefined : this.#ports.map(base, this.#size, this.#handler, this.#name);
 	}
 }
 

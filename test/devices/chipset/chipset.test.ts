@@ -14,7 +14,7 @@ const PORTS = [
 	...Array.from({ length: 32 }, (_, i) => 0xc0 + i),
 	...Array.from({ length: 8 }, (_, i) => 0x3f8 + i),
 	...Array.from({ length: 16 }, (_, i) => 0x600 + i),
-	...[0xafe0, 0xafe1, 0xafe2, 0xafe3],
+	...[0xafe0, 0xafe1, 0xafe2, 0xafe3, 0xb100, 0xb102, 0xb104, 0xb107],
 ];
 
 const access = fc.record({
@@ -181,6 +181,28 @@ test('the PM block follows its base and enable registers', (t) => {
 	board.bus.reset();
 	board.pm.reset();
 	t.is(ports.in32(0xb008), 0xffffffff);
+});
+
+test('the SMBus is empty: every address answers with a device error', (t) => {
+	const board = new ChipsetBoard();
+	const { ports } = board;
+	t.is(ports.in8(0xb100), 0, 'where the base register says after reset');
+	ports.out32(0xcf8, 0x80000b90);
+	ports.out32(0xcfc, 0x701);
+	t.is(ports.in8(0xb100), 0xff);
+	for (const address of [0x60, 0x61, 0xa1]) {
+		ports.out8(0x700, 0x1e);
+		ports.out8(0x704, address);
+		ports.out8(0x702, 0x48);
+		t.is(ports.in8(0x700), 0x01, 'busy');
+		t.is(ports.in8(0x700), 0x04, 'nobody there');
+		t.is(ports.in8(0x702), 0x08, 'start reads 0');
+	}
+	ports.out8(0x702, 0x40);
+	ports.out8(0x702, 0x02);
+	t.is(ports.in8(0x700), 0x14, 'killed');
+	ports.out8(0x700, 0xff);
+	t.is(ports.in8(0x700), 0);
 });
 
 test('the debug port says it is there and hands on lines', (t) => {
