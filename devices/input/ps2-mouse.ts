@@ -155,6 +155,13 @@ export class Ps2Mouse implements Ps2Device, Device {
 		this.#stream();
 	}
 
+	/** Makes the guest look: a packet without movement, unless others are on their way. */
+	poke(): void {
+		if (!this.#enabled || this.#remote || this.#output.pending) return;
+		this.#output.push(this.#encode(0, 0, 0, this.#told));
+		this.onPending?.();
+	}
+
 	get pending(): boolean {
 		return this.#output.pending;
 	}
@@ -299,8 +306,11 @@ export class Ps2Mouse implements Ps2Device, Device {
 		motion.dz -= this.#type === PLAIN ? motion.dz : dz;
 		this.#told = motion.buttons;
 		if (idle(motion)) this.#waiting.shift();
-		trace.packet(dx, dy, dz, motion.buttons);
-		const b = motion.buttons;
+		return this.#encode(dx, dy, dz, motion.buttons);
+	}
+
+	#encode(dx: number, dy: number, dz: number, b: number): number[] {
+		trace.packet(dx, dy, dz, b);
 		const bytes = [
 			8 |
 				(b & MouseButton.left ? 1 : 0) |

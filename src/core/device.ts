@@ -82,6 +82,15 @@ export interface MmioSpace {
 	mapVideo(base: number, memory: VideoMemory, offset: number, length: number, name?: string): Mapping;
 }
 
+/**
+ * The CPU's general registers during a port access, for devices that pass more through them than the access carries.
+ * Only valid inside a port handler. EAX, AX or AL take the value that a read handler returns, whatever is written here.
+ */
+export interface PortRegisters {
+	get(name: 'eax' | 'ebx' | 'ecx' | 'edx' | 'esi' | 'edi'): number;
+	set(name: 'ebx' | 'ecx' | 'edx' | 'esi' | 'edi', value: number): void;
+}
+
 /** What every device gets from the board that carries it. */
 export interface Host {
 	readonly clock: Clock;

@@ -16,6 +16,8 @@ export interface MouseInput {
 export interface AbsolutePointer {
 	/** `x` in 0..width-1, `y` in 0..height-1. */
 	position(x: number, y: number, width: number, height: number, wheel: number, buttons: number): void;
+	/** Relative motion, if the guest then takes it from this device instead of the mouse. */
+	motion?(dx: number, dy: number, wheel: number, buttons: number): void;
 	/** The guest has switched the device on and reads it. */
 	readonly active: boolean;
 	onActive: ((active: boolean) => void) | undefined;
@@ -63,7 +65,9 @@ export class Inputs implements InputEvents {
 	}
 
 	motion(dx: number, dy: number, wheel: number, buttons: number): void {
-		this.#mouse?.motion(dx, dy, wheel, buttons);
+		const pointer = this.#active();
+		if (pointer?.motion) pointer.motion(dx, dy, wheel, buttons);
+		else this.#mouse?.motion(dx, dy, wheel, buttons);
 	}
 
 	position(x: number, y: number, width: number, height: number, wheel: number, buttons: number): void {
