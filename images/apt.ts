@@ -147,14 +147,18 @@ async function updated(folder: string, progress: Progress): Promise<string> {
 	progress(`fetching Debian ${SUITE} package lists`);
 	await makeFolder(target, async (temporary) => {
 		await configure(temporary, temporary);
-		await run('apt-get', ['update', '-qq'], { env: { APT_CONFIG: join(temporary, 'apt.conf') } }).catch((error) => {
-			const why = error instanceof TsvmError ? error.message : String(error);
-			throw new TsvmError(
-				'apt-update',
-				`cannot fetch Debian's package lists: ${why}`,
-				'check the network, or set TSVM_DEBIAN_MIRROR to a reachable mirror',
-			);
-		});
+		await run('apt-get', ['update', '-qq'], { env: { APT_CONFIG: join(temporary, 'apt.conf') } }).catch(
+			async (error) => {
+				const why = error instanceof TsvmError ? error.message : String(error);
+				throw new TsvmError(
+					'apt-update',
+					`cannot fetch Debian's package lists: ${why}`,
+					(await exists(KEYRING))
+						? 'check the network, or set TSVM_DEBIAN_MIRROR to a reachable mirror'
+						: 'install the package debian-archive-keyring and check the network',
+				);
+			},
+		);
 		await configure(temporary, target);
 	});
 	for (const old of (await listed(folder)).slice(LISTS_KEPT))

@@ -1,4 +1,5 @@
 /** Copies an image out of the cache, to where the user may write to it. */
+import { randomUUID } from 'node:crypto';
 import { copyFile, mkdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { TsvmError } from '../src/core/index.ts';
@@ -30,7 +31,7 @@ export async function exportImage(image: Image, out: string, overwrite = false):
 }
 
 async function copy(from: string, to: string, sparse: boolean): Promise<void> {
-	const temporary = `${to}.${process.pid}.part`;
+	const temporary = `${to}.${randomUUID()}.part`;
 	try {
 		if (sparse) {
 			await writeFile(temporary, '');

@@ -1,5 +1,5 @@
 /** Guest images made from Debian packages, and SeaBIOS when the host lacks it. */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TsvmError } from '../src/core/index.ts';
@@ -148,7 +148,7 @@ async function current(recipe: Recipe, folder: string): Promise<BuildRecord | un
 
 async function remember(folder: string, record: BuildRecord): Promise<void> {
 	await mkdir(folder, { recursive: true });
-	const temporary = join(folder, `current.json.${process.pid}`);
+	const temporary = join(folder, `current.json.${randomUUID()}`);
 	await writeFile(temporary, `${JSON.stringify(record, null, '\t')}\n`);
 	await rename(temporary, join(folder, 'current.json'));
 	const builds = (await readdir(folder)).filter((n) => /^[0-9a-f]{16}-[0-9a-f]{16}$/.test(n));

@@ -3,7 +3,7 @@
  * fw_cfg items that an option ROM copies into place after firmware has set up the machine; but the kernel is unpacked
  * here, and the setup code is told to jump straight into it (the code32_start hook of the boot protocol).
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fwCfgKey, TsvmError } from '../../src/core/index.ts';
@@ -168,7 +168,7 @@ async function unpackedKernel(
 
 async function keep(folder: string, path: string, elf: Uint8Array): Promise<void> {
 	await mkdir(folder, { recursive: true });
-	const temporary = `${path}.${process.pid}`;
+	const temporary = `${path}.${randomUUID()}`;
 	try {
 		await writeFile(temporary, elf);
 		await rename(temporary, path);

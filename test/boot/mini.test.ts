@@ -65,11 +65,22 @@ test.serial('the guest sees the power button that system_powerdown presses', asy
 	await guest.until('TSVM-SHELL-READY');
 	const event = await guest.shell('grep -A5 "Power Button" /proc/bus/input/devices | grep -o "event[0-9]*"');
 	t.regex(event, /^event\d+$/);
+	// Otherwise it would power the guest off.
+	await guest.shell('killall acpid');
 	await guest.shell(`(dd if=/dev/input/${event} of=/pressed bs=16 count=1; echo BUTTON-SEEN) 2>/dev/null &`);
 	await guest.qmp('system_powerdown');
 	await guest.until('BUTTON-SEEN');
 	// struct input_event on 32 bits: type EV_KEY at 8, code KEY_POWER at 10.
 	t.is(await guest.shell('dd if=/pressed bs=1 skip=8 count=4 2>/dev/null | hexdump -e \'2/2 "%d "\''), '1 116');
+});
+
+test.serial('a guest that minds its power button ends tsvm with exit code 0 on system_powerdown', async (t) => {
+	const guest = await Guest.start();
+	t.teardown(() => guest.stop());
+	await guest.until('TSVM-SHELL-READY');
+	await guest.qmp('system_powerdown');
+	await guest.until('TSVM-POWERDOWN');
+	t.is(await guest.exited(), 0);
 });
 
 test.serial('stop freezes the guest and its clock, cont lets it go on', async (t) => {
