@@ -45,8 +45,12 @@ export class Qtest {
 		// A pipe may notice QEMU's end before `exit` is told; that is no second failure.
 		for (const pipe of pipes) pipe.on('error', () => {});
 		const [, stdout, stderr, qmp] = pipes;
-		createInterface({ input: stdout }).on('line', (line) => this.#onLine(line));
-		createInterface({ input: qmp }).on('line', (line) => {
+		const lines = (input: Duplex, take: (line: string) => void) =>
+			createInterface({ input })
+				.on('line', take)
+				.on('error', () => {});
+		lines(stdout, (line) => this.#onLine(line));
+		lines(qmp, (line) => {
 			if (!line.includes('"event"')) this.#qmpWaiting.shift()?.(line);
 		});
 		stderr.on('data', (bytes: Buffer) => {
