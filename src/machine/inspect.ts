@@ -2,6 +2,7 @@
 import type { PciBus, PciFunctionInfo } from '../../devices/pci/bus.ts';
 import type { MachineConfig } from './config.ts';
 import type { BlockInfo, PciInfo, PciRegion, QtreeBus, QtreeDevice } from './control.ts';
+import { pciClassName } from './pci-classes.ts';
 
 /** QEMU's type names of the functions that are there, by identity name. */
 const TYPES: Readonly<Record<string, string>> = {
@@ -58,7 +59,9 @@ function pciDevice(fn: PciFunctionInfo, config: MachineConfig, blocks: readonly 
 	const at = `${hex(fn.slot, 2)}.${fn.function}`;
 	const identity = `${hex(fn.vendor, 4)}:${hex(fn.device, 4)}`;
 	const subsystem = `${hex(fn.subsystemVendor, 4)}:${hex(fn.subsystem, 4)}`;
-	const lines = [`class ${hex(fn.classCode, 4)}, addr 00:${at}, pci id ${identity} (sub ${subsystem})`];
+	const lines = [
+		`class ${pciClassName(fn.classCode) ?? `Class ${hex(fn.classCode, 4)}`}, addr 00:${at}, pci id ${identity} (sub ${subsystem})`,
+	];
 	for (const region of regions(fn)) {
 		const kind = region.type === 'io' ? 'i/o' : 'mem';
 		const from = region.address < 0 ? 0xffffffffffffffffn : BigInt(region.address);
@@ -86,20 +89,24 @@ function isaDevices(config: MachineConfig): QtreeDevice[] {
 			(_, index): QtreeDevice => ({
 				type: 'isa-serial',
 				id: '',
-				properties: [['index', String(index)]],
+				properties: [['index', number(index)]],
 			}),
 		),
 	];
 }
 
+/** A number as QEMU's property printer writes it. */
+function number(value: number): string {
+	return `${value} (0x${value.toString(16)})`;
+}
+
 function ideDevice(block: BlockInfo): QtreeDevice {
-	const unit = block.device.at(-1) ?? '0';
 	return {
 		type: block.removable ? 'ide-cd' : 'ide-hd',
 		id: '',
 		properties: [
 			['drive', `"${block.device}"`],
-			['unit', unit],
+			['unit', number(Number(block.device.at(-1)))],
 		],
 	};
 }

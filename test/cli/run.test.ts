@@ -194,7 +194,12 @@ test.serial('QMP on a real machine: status, events, picture, media, monitor', as
 	const pci = await value('human-monitor-command', 'command-line=info pci');
 	t.regex(pci, /VGA controller: PCI device 1b36:0100/);
 	const tree = await value('human-monitor-command', 'command-line=info qtree');
-	t.regex(tree, /bus: pci\.0\r\n.*dev: qxl-vga.*dev: ide-hd, id ""/s);
+	for (const part of [
+		/bus: pci\.0\r\n {6}type PCI/,
+		/dev: ide-hd, id ""/,
+		/class VGA controller, addr 00:02\.0, pci id 1b36/,
+	])
+		t.regex(tree, part);
 	t.regex(await value('human-monitor-command', 'command-line=info registers'), /EIP=[0-9a-f]{8} EFL=/);
 	const refusal = await ask('eject', 'device=ide0-hd0');
 	t.is(refusal.code, 1);
@@ -239,7 +244,7 @@ test.serial('a viewer file: TLS, password, only for its owner', async (t) => {
 	t.is(await machine.ended(), 0);
 });
 
-test.serial('with a serial port on stdio, stdout is the guest`s alone', async (t) => {
+test.serial('with a serial port on stdio, stdout is the guest’s alone', async (t) => {
 	const machine = await running(t, [blankDisk(folderFor(t)), '--spice', 'auto', '--serial', 'stdio']);
 	t.regex(machine.stderr(), /remote-viewer spice:/);
 	t.is(machine.stdout(), '');

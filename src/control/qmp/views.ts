@@ -1,6 +1,6 @@
 /** The machine's state in the shapes of qapi: block-core.json, pci.json, ui.json. */
 import type { BlockInfo, PciInfo, PciRegion, SpiceInfo } from '../../machine/control.ts';
-import { pciClassName } from '../pci-classes.ts';
+import { pciClassName } from '../../machine/pci-classes.ts';
 
 /** Node names are ours to choose; they are the same for the life of the machine. */
 export function nodeName(device: string): string {
