@@ -170,3 +170,35 @@ test.serial("spicy-screenshot and spice-gtk's library show the server's pixels",
 	t.is(dump.status, 0, dump.output);
 	t.is(differingPixels(readPng(png), expected), 0);
 });
+
+test.serial(
+	'a client that stands still for a while shows the right picture afterwards, and costs the server little',
+	async (t) => {
+		const { display, port } = await serve(t);
+		drawPattern(display);
+		const folder = mkdtempSync(join(tmpdir(), 'tsvm-pattern-'));
+		t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+		const png = join(folder, 'probe.png');
+		const child = spawn('/usr/bin/python3', ['test/client/probe.py', '--port', String(port)], { stdio: 'pipe' });
+		t.teardown(() => child.kill('SIGKILL'));
+		let output = '';
+		for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (output += data));
+		const command = async (text: string) => {
+			child.stdin.write(`${text}\n`);
+			await waitFor(() => output.includes(`"done": "${text}"`), `"${text}"; it said ${output.slice(-500)}`);
+		};
+		await command('connect');
+		await command('wait-primary');
+		const before = process.memoryUsage.rss();
+		child.kill('SIGSTOP');
+		for (let burst = 0; burst < 150; burst++) {
+			scribble(display, 40, burst + 1);
+			await new Promise((resolve) => setTimeout(resolve, 5));
+		}
+		t.true(process.memoryUsage.rss() - before < 150 << 20);
+		child.kill('SIGCONT');
+		await command('wait-quiet 500');
+		await command(`dump ${png}`);
+		t.is(differingPixels(readPng(png), fromRgb(display.screenshot())), 0);
+	},
+);

@@ -3,7 +3,7 @@ import { BitmapFormat, type Drawable, type Head, type Rect, Ropd, SurfaceFormat 
 import type { Pixels } from '../codecs/index.ts';
 import type { Canvas } from './canvas.ts';
 import { isWhole } from './pixels.ts';
-import { covers, intersect, isEmpty, join, overlaps, translate } from './region.ts';
+import { area, covers, intersect, isEmpty, join, overlaps, translate } from './region.ts';
 
 /** A rectangle of one colour (0x00RRGGBB). */
 export interface FillOp {
@@ -77,7 +77,10 @@ export function reduce(drawable: Drawable, canvas: Canvas, rects: readonly Rect[
 	return few ? rects.map((rect) => snapshot(canvas, rect)) : [snapshot(canvas, rects.reduce(join))];
 }
 
-/** A 32-bit bitmap drawn in its own size needs no second copy: the pieces are views of its rows. */
+/**
+ * A 32-bit bitmap drawn in its own size needs no second copy: the pieces are views of its rows. Unless they are few
+ * of many, for they keep all of them alive.
+ */
 function plainImages(
 	drawable: Drawable & { readonly op: 'copy' | 'blend' },
 	rects: readonly Rect[],
@@ -86,6 +89,8 @@ function plainImages(
 	if (src.kind !== 'bitmap' || src.format !== BitmapFormat.xrgb32 || !src.topDown || !isWhole(src)) return undefined;
 	if (srcArea.right - srcArea.left !== box.right - box.left || srcArea.bottom - srcArea.top !== box.bottom - box.top)
 		return undefined;
+	const bytes = rects.reduce((sum, rect) => sum + area(rect) * 4, 0);
+	if (bytes * 2 < src.data.buffer.byteLength) return undefined;
 	return rects.map((rect) => {
 		const x = srcArea.left + rect.left - box.left;
 		const y = srcArea.top + rect.top - box.top;
