@@ -203,6 +203,7 @@ test('rectangles: pieces cover the same pixels once', (t) => {
 				t.true(damage.rects.length <= Damage.LIMIT);
 			},
 		),
+		{ numRuns: 25 },
 	);
 	t.is(area(rect(0, 0, 3, 4)), 12);
 	t.is(area({ left: 3, top: 0, right: 1, bottom: 5 }), 0);
