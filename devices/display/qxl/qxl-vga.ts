@@ -10,10 +10,7 @@ import {
 	type DeviceState,
 	type DisplayClientEvents,
 	type DisplaySink,
-	decode,
-	encode,
 	guestError,
-	type Head as HeadValue,
 	type Host,
 	type Infer,
 	type MmioSpace,
@@ -26,20 +23,11 @@ import {
 } from '../../../src/core/index.ts';
 import { Vga } from '../vga/index.ts';
 import { Commands, reason } from './commands.ts';
-import { CommandError, GuestBug } from './guest-reader.ts';
-import {
-	Head,
-	Interrupt,
-	IO_SIZE,
-	Io,
-	MemSlot,
-	MonitorsConfig,
-	Ram,
-	Rect,
-	SURF_FLAG_KEEP_DATA,
-	SurfaceCreate,
-} from './layout.ts';
+import { GuestBug } from './guest-reader.ts';
+import { Heads } from './heads.ts';
+import { Interrupt, IO_SIZE, Io, MemSlot, Ram, Rect, SURF_FLAG_KEEP_DATA, SurfaceCreate } from './layout.ts';
 import { MEMSLOTS, Memslots } from './memslots.ts';
+import { syncOf, VGA_PORTS } from './ports.ts';
 import { RamHeader } from './ram-header.ts';
 import { type ClientHead, QxlRom, ROM_SIZE, SURFACES } from './rom.ts';
 
@@ -60,7 +48,7 @@ const trace = tracePoints('qxl', {
 	set_guest_bug: ['message'],
 	client_capabilities: ['present'],
 	client_monitors_config: ['heads', 'taken'],
-	monitors_config: ['count', 'maxAllowed'],
+	monitors_config: ['count'],
 	log: ['text'],
 });
 
@@ -72,7 +60,6 @@ const BAR_IO = 3;
 const NO_ASYNC = -1;
 /** Bytes copied out of the guest before it gets another turn. */
 const TURN_BYTES = 32 * MIB;
-const MAX_HEADS = 64;
 
 /** Lower 32 bits all ones: what old drivers write to int_mask when they mean "whatever". */
 const ALL_EVENTS = 0xffffffff;
@@ -111,6 +98,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 	readonly #header: RamHeader;
 	readonly #slots: Memslots;
 	readonly #commands: Commands;
+	readonly #heads: Heads;
 	readonly #vgamem: number;
 
 	#mode: Mode = 'undefined';
@@ -118,8 +106,6 @@ export class QxlVga implements Device, DisplayClientEvents {
 	#guestBug = false;
 	/** The port of the asynchronous command under way. */
 	#currentAsync: number = NO_ASYNC;
-	#heads: readonly HeadValue[] = [];
-	#maxHeads = 0;
 	/** Ring work is deferred already. */
 	#kicked = false;
 	/** Counts resets, so that work deferred before one does nothing after it. */
@@ -135,6 +121,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 			{ base: () => this.pci.barAddress(BAR_RAM), size: ram.size, bytes: () => ram.bytes() },
 			{ base: () => this.pci.barAddress(BAR_VRAM), size: vram.size, bytes: () => vram.bytes() },
 		]);
+		this.#heads = new Heads(sink);
 		this.#commands = new Commands({
 			header: this.#header,
 			slots: this.#slots,
@@ -207,22 +194,22 @@ export class QxlVga implements Device, DisplayClientEvents {
 	#ioWrite(port: number, value: number): void {
 		trace.io_write(this.#mode, port, value);
 		if (this.#guestBug && port !== Io.reset) return;
-		const isAsync = port >= Io.updateAreaAsync && port <= Io.monitorsConfigAsync && port !== Io.flushRelease;
+		const sync = syncOf(port);
 		if (this.#mode === 'vga' && !VGA_PORTS.has(port)) {
 			trace.io_unexpected_vga_mode(port, value);
 			// Nice to a driver that waits for an answer.
-			if (isAsync) this.#sendEvents(Interrupt.ioCmd);
+			if (sync !== undefined) this.#sendEvents(Interrupt.ioCmd);
 			return;
 		}
 		this.#guarded(() => {
-			if (!isAsync) {
+			if (sync === undefined) {
 				this.#run(port, value);
 				return;
 			}
 			if (this.#currentAsync !== NO_ASYNC)
 				throw new GuestBug(`port ${port} is written before port ${this.#currentAsync} has completed`);
 			this.#currentAsync = port;
-			this.#run(SYNC_OF[port] ?? port, value);
+			this.#run(sync, value);
 			this.#completeLater(port);
 		});
 	}
@@ -401,17 +388,8 @@ export class QxlVga implements Device, DisplayClientEvents {
 	#monitorsConfig(): void {
 		const address = this.#header.view.getBigUint64(Ram.monitorsConfig, true);
 		if (address === 0n) return;
-		this.#commands.attempt('monitors_config', () => {
-			const { count, maxAllowed } = this.#commands.reader.read(MonitorsConfig, address);
-			if (count === 0 || count > MAX_HEADS) throw new CommandError(`${count} heads`);
-			if (maxAllowed !== 0 && maxAllowed < count)
-				throw new CommandError(`${count} heads where ${maxAllowed} are allowed`);
-			const heads = this.#commands.reader.readArray(Head, count, address, MonitorsConfig.min);
-			trace.monitors_config(count, maxAllowed);
-			this.#heads = heads;
-			this.#maxHeads = maxAllowed;
-			this.#parts.sink.monitorsConfig(maxAllowed, heads);
-		});
+		this.#commands.attempt('monitors_config', () => this.#heads.read(this.#commands.reader, address));
+		trace.monitors_config(this.#heads.count);
 	}
 
 	// --- rings --------------------------------------------------------------------------------------------------
@@ -467,8 +445,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#epoch++;
 		this.#guestBug = false;
 		this.#currentAsync = NO_ASYNC;
-		this.#heads = [];
-		this.#maxHeads = 0;
+		this.#heads.reset();
 		this.#commands.reset();
 		this.#slots.clear();
 		this.rom.reset();
@@ -498,8 +475,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 			kicked: this.#kicked,
 			memslots: this.#slots.save(),
 			commands: this.#commands.save(),
-			maxHeads: this.#maxHeads,
-			heads: this.#heads.map((head) => encode(Head, head)),
+			heads: this.#heads.save(),
 		};
 	}
 
@@ -518,34 +494,9 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.vga.restore(state.vga as DeviceState);
 		if (this.#mode === 'vga') this.vga.show();
 		this.#commands.restore(part('commands'));
-		this.#maxHeads = Number(state.maxHeads);
-		this.#heads = ((state.heads ?? []) as Uint8Array[]).map((head) => decode(Head, head));
-		if (this.#heads.length > 0) sink.monitorsConfig(this.#maxHeads, this.#heads);
+		this.#heads.restore(part('heads'));
 		if (this.#currentAsync !== NO_ASYNC) this.#completeLater(this.#currentAsync);
 		this.#kicked = false;
 		if (state.kicked === true) this.#kick();
 	}
 }
-
-/** Ports that a guest may write before it has created a primary surface. */
-const VGA_PORTS: ReadonlySet<number> = new Set([
-	Io.reset,
-	Io.setMode,
-	Io.memslotAdd,
-	Io.memslotDel,
-	Io.createPrimary,
-	Io.updateIrq,
-	Io.log,
-	Io.memslotAddAsync,
-	Io.createPrimaryAsync,
-]);
-
-/** The synchronous port that does what an asynchronous one does; flush_surfaces and monitors_config have none. */
-const SYNC_OF: { readonly [port: number]: number | undefined } = {
-	[Io.updateAreaAsync]: Io.updateArea,
-	[Io.memslotAddAsync]: Io.memslotAdd,
-	[Io.createPrimaryAsync]: Io.createPrimary,
-	[Io.destroyPrimaryAsync]: Io.destroyPrimary,
-	[Io.destroySurfaceAsync]: Io.destroySurfaceWait,
-	[Io.destroyAllSurfacesAsync]: Io.destroyAllSurfaces,
-};
