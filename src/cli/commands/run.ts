@@ -146,17 +146,17 @@ async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 
 /** Runs a machine that stands ready, to its end. */
 async function operate(machine: MachineControl, flags: RunFlags): Promise<MachineEnd> {
-	const { serveQmp } = await import('../../control/qmp/server.ts');
+	const { serveConfigured } = await import('../../control/qmp/server.ts');
 	const ignoreSignals = endOnSignals(machine);
-	const sockets = [];
+	let qmp: { close(): Promise<void> } | undefined;
 	try {
-		for (const { path } of machine.config.qmp) sockets.push(await serveQmp(machine, path));
+		qmp = await serveConfigured(machine);
 		await tellHowToConnect(machine, flags);
 		machine.cont();
 		return await machine.ended;
 	} finally {
 		await machine.quit('host-error');
-		for (const socket of sockets) await socket.close();
+		await qmp?.close();
 		ignoreSignals();
 	}
 }

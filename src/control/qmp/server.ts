@@ -60,6 +60,21 @@ export async function serveQmp(machine: MachineControl, path: string): Promise<Q
 	};
 }
 
+/** Listens wherever the machine's description says; closes them all together. Throws TsvmError, then none is open. */
+export async function serveConfigured(machine: MachineControl): Promise<Pick<QmpServer, 'close'>> {
+	const servers: QmpServer[] = [];
+	const close = async () => {
+		await Promise.all(servers.map((server) => server.close()));
+	};
+	try {
+		for (const { path } of machine.config.qmp) servers.push(await serveQmp(machine, path));
+	} catch (error) {
+		await close();
+		throw error;
+	}
+	return { close };
+}
+
 async function clearStale(path: string): Promise<void> {
 	const there = await stat(path).catch(() => undefined);
 	if (!there) return;
