@@ -2,7 +2,7 @@
 import type { Rect } from '../../core/index.ts';
 
 export function isEmpty(r: Rect): boolean {
-	return r.left >= r.right || r.top >= r.bottom;
+	return !(r.left < r.right && r.top < r.bottom);
 }
 export function area(r: Rect): number {
 	return isEmpty(r) ? 0 : (r.right - r.left) * (r.bottom - r.top);

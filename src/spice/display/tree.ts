@@ -6,10 +6,10 @@ import type { Canvas } from './canvas.ts';
 import { type ClientOp, type ControlOp, hides, reads, snapshot, weight } from './ops.ts';
 import { Damage } from './region.ts';
 
-/** Operations that may wait; as many as libspice-server lets a pipe hold before it stops reading commands. */
-const MAX_OPS = 50;
-/** Bytes of pixels that may wait. */
-const MAX_BYTES = 16 << 20;
+/** Operations that may wait: a burst of small ones from one turn of the guest fits, and a search through them is quick. */
+const MAX_OPS = 256;
+/** Pixels that may wait, in surfaces: with more, the steps cost more to send than the picture. */
+const MAX_SURFACES = 2;
 /** Pixels of a picture read from the canvas at a time. */
 const BAND_PIXELS = 128 * 1024;
 
@@ -69,7 +69,8 @@ export class PendingOps {
 		}
 		if (op.kind !== 'copy') this.#dropHidden(op);
 		this.#push(op);
-		if (this.#count > MAX_OPS || this.#bytes > MAX_BYTES) this.#fallBehind();
+		const most = (this.#canvas?.pixels.byteLength ?? 0) * MAX_SURFACES;
+		if (this.#count > MAX_OPS || this.#bytes > most) this.#fallBehind();
 	}
 
 	/** The next thing to send, or undefined. */

@@ -168,7 +168,7 @@ test('random operations with random coordinates never throw', (t) => {
 			display.listen({ created() {}, destroyed() {}, drawn() {}, monitors() {} });
 			for (const d of list) display.draw(d);
 		}),
-		{ numRuns: 1500 },
+		{ numRuns: 3000 },
 	);
 	t.pass();
 });
