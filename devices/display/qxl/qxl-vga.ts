@@ -403,7 +403,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 		});
 	}
 
-	/** Everything in the rings is done before what the guest asks for now.  */
+	/** Everything in the rings is done before what the guest asks for now. */
 	#drainRings(): void {
 		this.#processRings(this.#commands.reader.limit, true);
 	}
@@ -455,6 +455,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 	}
 
 	#enterVga(): void {
+		if (this.#mode === 'vga') return;
 		trace.enter_vga_mode();
 		this.#mode = 'vga';
 		this.#parts.sink.reset();

@@ -397,6 +397,14 @@ test('reset from native mode shows the VGA again', async (t) => {
 	t.false(board.interrupt.level);
 });
 
+test('a reset in VGA mode leaves the picture alone, however often the guest asks', async (t) => {
+	const board = displayBoard();
+	const driver = new QxlDriver(boardAccess(board));
+	const calls = board.sink.calls.length;
+	for (let i = 0; i < 1000; i++) await driver.io.out8(L.Io.reset, 0);
+	t.is(board.sink.calls.length, calls);
+});
+
 test('VGA ports do not leave native mode', async (t) => {
 	const { board, driver } = await native(320, 200);
 	board.ports.out8(0x3c0, 0x20);
