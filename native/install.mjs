@@ -54,12 +54,15 @@ function headers() {
 export function build(output = 'pipe') {
 	const script = nodeGyp();
 	if (script === undefined) return { ok: false, reason: 'node-gyp is not there; it comes with npm' };
-	const args = ['rebuild', '--directory', here, ...headers(), '--', `-Dlz4_dir=${lz4Dir()}`];
-	const done = spawnSync(process.execPath, [script, ...args], {
-		stdio: ['ignore', output, output],
-		encoding: 'utf8',
-		maxBuffer: 64 << 20,
-	});
+	// Not "rebuild": that takes the addon away from those who run meanwhile, and makes again what is there.
+	const run = (command, ...more) =>
+		spawnSync(process.execPath, [script, command, '--directory', here, ...headers(), ...more], {
+			stdio: ['ignore', output, output],
+			encoding: 'utf8',
+			maxBuffer: 64 << 20,
+		});
+	let done = run('configure', '--', `-Dlz4_dir=${lz4Dir()}`);
+	if (done.status === 0) done = run('build');
 	if (done.status === 0) return { ok: true };
 	const words = `${done.stdout ?? ''}\n${done.stderr ?? ''}`.split('\n');
 	const telling = words.find((line) => /error: |could not find|not found|No such file/i.test(line)) ?? '';
