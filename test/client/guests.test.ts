@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { Guest } from '../helpers/guest.ts';
-import { findPicture, inkShare, keepPng, type Picture } from '../helpers/picture.ts';
+import { differingPixels, findPicture, inkShare, keepPng, type Picture } from '../helpers/picture.ts';
 import { waitFor } from '../helpers/x11.ts';
 import { type Client, clients } from './clients.ts';
 
@@ -66,23 +66,30 @@ for (const [name, make] of Object.entries(clients)) {
 			const mouse = await guest.shell(
 				'grep -A5 "Generic Explorer Mouse" /proc/bus/input/devices | grep -o "event[0-9]*"',
 			);
-			await guest.shell(`(dd if=/dev/input/${mouse} of=/moved bs=16 count=1; echo POINTER-MOVED) 2>/dev/null &`);
-			await client.point(origin, 500, 300);
-			await client.point(origin, 520, 330);
-			if (!guest.serial.includes('POINTER-MOVED')) await client.grab(origin);
-			await client.point(origin, 560, 350);
-			await client.point(origin, 400, 380);
-			await guest.until('POINTER-MOVED');
-
-			await client.type(`echo typed by ${name} > /typed`);
+			await guest.shell(`dd if=/dev/input/${mouse} of=/moved bs=16 count=1 2>/dev/null &`);
+			// A client with a relative pointer first takes it, on a click.
+			await client.grab(origin);
+			let step = 0;
+			await waitFor(
+				async () => {
+					step++;
+					await client.point(origin, 420 + (step % 5) * 20, 320 + (step % 3) * 20);
+					return (await guest.shell('wc -c < /moved')) === '16';
+				},
+				"an event of the guest's mouse",
+				30_000,
+			);
+			// No key of this needs Shift, which not every way to type presses.
+			await client.type(`mkdir /typed-by-${name}`);
 			await client.enter();
 			await waitFor(
-				async () => (await guest.shell('cat /typed 2>&1')) === `typed by ${name}`,
+				async () => (await guest.shell('ls -d /typed*')) === `/typed-by-${name}`,
 				'the typed command',
 				30_000,
 			);
 			const after = await showsTheScreen(client, guest);
 			t.log(`screenshot ${keepPng(`typed-${name}`, after.shown)}`);
+			t.true(differingPixels(shown, after.shown) > 100, 'what was typed is seen');
 		} catch (error) {
 			keepPng(`failed-console-${name}-client`, await client.picture());
 			keepPng(`failed-console-${name}-screendump`, await guest.screendump());

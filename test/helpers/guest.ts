@@ -120,11 +120,16 @@ export class Guest {
 	async shell(command: string, limitMs = 30_000): Promise<string> {
 		const tag = Math.random().toString(36).slice(2, 10);
 		const from = this.#serial.length;
-		// Split in the middle, so that the echo of the command is not taken for its end.
-		this.send(`${command}; echo "E-${tag.slice(0, 4)}""${tag.slice(4)}"\n`);
-		const end = await this.until(`E-${tag}`, limitMs, from);
-		const text = this.#serial.slice(from, end).replaceAll('\r', '');
-		return text.slice(text.indexOf('\n') + 1, text.lastIndexOf(`E-${tag}`)).trim();
+		// Split in the middle, so that the echo of what is typed is taken for neither end.
+		const say = (letter: string) => `echo "${letter}-${tag.slice(0, 4)}""${tag.slice(4)}"`;
+		const between = command.endsWith('&') ? ' ' : '; ';
+		this.send(`${say('B')}; ${command}${between}${say('E')}\n`);
+		const begin = await this.until(`B-${tag}`, limitMs, from);
+		const end = await this.until(`E-${tag}`, limitMs, begin);
+		return this.#serial
+			.slice(begin, end - tag.length - 2)
+			.replaceAll('\r', '')
+			.trim();
 	}
 
 	/** One QMP command on a connection of its own; returns its `return`, throws its error's words. */
