@@ -57,7 +57,7 @@ export class Drives {
 		if (disks.length < 4) {
 			const drive = new AtapiCdrom({ image: disc?.image });
 			const slot: Slot = { device: 'ide1-cd0', channel: CDROM_PLACE >> 1, unit: CDROM_PLACE & 1, drive, medium: disc };
-			drive.onTray = (open) => this.onTray?.({ device: slot.device, id: '', 'tray-open': open });
+			drive.onTray = (open) => this.onTray?.({ device: slot.device, id: qdevPath(slot), 'tray-open': open });
 			slots.push(slot);
 		}
 		this.#slots = slots;
@@ -78,11 +78,12 @@ export class Drives {
 	}
 
 	list(): BlockInfo[] {
-		return this.#slots.map(({ device, channel, unit, drive, medium }) => {
+		return this.#slots.map((slot) => {
+			const { device, drive, medium } = slot;
 			const cdrom = drive instanceof AtapiCdrom ? drive : undefined;
 			return {
 				device,
-				qdev: `/machine/unattached/device[${channel * 2 + unit}]`,
+				qdev: qdevPath(slot),
 				removable: cdrom !== undefined,
 				locked: cdrom?.locked ?? false,
 				trayOpen: cdrom?.trayOpen,
@@ -151,6 +152,11 @@ export class Drives {
 			throw new TsvmError('not-removable', `Device '${device}' is not removable`, 'only CD-ROM media can be changed');
 		return { slot, drive: slot.drive };
 	}
+}
+
+/** A drive's place in QEMU's object tree: what `id` of QMP's media commands names. */
+function qdevPath({ channel, unit }: Pick<Slot, 'channel' | 'unit'>): string {
+	return `/machine/unattached/device[${channel * 2 + unit}]`;
 }
 
 async function openDisc(file: string): Promise<Medium> {
