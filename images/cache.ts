@@ -1,6 +1,6 @@
 /** Where fetched packages, built images and unpacked kernels are kept, and how they get there whole or not at all. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { TsvmError } from '../src/core/index.ts';
@@ -32,7 +32,7 @@ export async function makeFolder(target: string, fill: (folder: string) => Promi
 
 /** A new empty folder in `parent`, which is created if need be. Throws TsvmError if that cannot be. */
 export async function temporaryFolder(parent: string): Promise<string> {
-	const path = join(parent, `.new-${process.pid}-${randomBytes(4).toString('hex')}`);
+	const path = join(parent, `.new-${Date.now()}-${randomBytes(4).toString('hex')}`);
 	try {
 		await mkdir(path, { recursive: true });
 		await sweep(parent);
@@ -47,14 +47,11 @@ export async function temporaryFolder(parent: string): Promise<string> {
 	return path;
 }
 
+/** The name tells the age: what is unpacked into a folder brings time stamps of its own. */
 async function sweep(parent: string): Promise<void> {
 	for (const name of await readdir(parent)) {
-		if (!name.startsWith('.new-')) continue;
-		const path = join(parent, name);
-		const age = await stat(path).then(
-			(s) => Date.now() - s.mtimeMs,
-			() => 0,
-		);
-		if (age > ABANDONED) await rm(path, { recursive: true, force: true });
+		const made = /^\.new-(\d+)-/.exec(name)?.[1];
+		if (made !== undefined && Date.now() - Number(made) > ABANDONED)
+			await rm(join(parent, name), { recursive: true, force: true });
 	}
 }

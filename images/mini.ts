@@ -24,7 +24,7 @@ const MODULES = [
 export const mini: Recipe = {
 	name: 'debian-mini',
 	summary: "Debian's 686 kernel with busybox in an initramfs, about 30 s from nothing to a shell",
-	version: 1,
+	version: 2,
 	// Serial first and screen last would make the screen the console that init's shell reads: the serial line is.
 	append: `console=tty0 console=ttyS0,115200 ${FAST_WORDS}`,
 	files: { kernel: 'vmlinuz', initrd: 'initrd.cpio' },
@@ -47,7 +47,19 @@ export const mini: Recipe = {
 					const modules = await moduleTree(tree, kernel);
 					const chosen = modules.closure(MODULES);
 					const archive = new Cpio();
-					for (const name of ['dev', 'proc', 'sys', 'mnt', 'tmp', 'root', 'sbin', 'usr/bin', 'usr/sbin'])
+					for (const name of [
+						'dev',
+						'proc',
+						'sys',
+						'mnt',
+						'tmp',
+						'root',
+						'sbin',
+						'usr/bin',
+						'usr/sbin',
+						'var/log',
+						'var/run',
+					])
 						archive.folder(name);
 					archive.file('bin/busybox', await readFile(join(tree, 'bin/busybox')), 0o755);
 					const data = dataFolder('debian-mini');

@@ -1,6 +1,6 @@
 /** The pieces that images are made of: archive, module index, folders that appear whole, tools that are missing. */
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -126,15 +126,13 @@ test('a folder appears whole or not at all, also when two make it at once', asyn
 
 test('what a dead process left behind is swept away after a day, not before', async (t) => {
 	const parent = await folder(t);
-	for (const [name, age] of [
-		['.new-1-old', 2 * 24 * 3600],
-		['.new-2-young', 60],
-	] as const) {
-		await mkdir(join(parent, name));
-		execFileSync('touch', ['-d', `@${Math.floor(Date.now() / 1000) - age}`, join(parent, name)]);
-	}
+	const day = 24 * 3600 * 1000;
+	const [old, young] = [1.1 * day, 0.9 * day].map((age) => `.new-${Math.floor(Date.now() - age)}-00`);
+	for (const name of [old, young]) await mkdir(join(parent, name));
+	// A package unpacked there sets the folder's own time to whatever the package says.
+	await utimes(join(parent, young), 0, 0);
 	await makeFolder(join(parent, 'made'), async () => {});
-	t.deepEqual(await readdir(parent), ['.new-2-young', 'made']);
+	t.deepEqual(await readdir(parent), [young, 'made']);
 });
 
 test('the cache is where the environment says', (t) => {
