@@ -12,6 +12,8 @@ import { ErrorBit, READY, Reg, Select, Status } from './taskfile.ts';
 
 const MAX_MULTIPLE = 16;
 const FLUSH_CACHE = 0xe7;
+/** READ NATIVE MAX cannot say more with 28 bits. */
+const MAX_LBA28 = 0x0fffffff;
 const NAMES: DriveNames = { model: 'TSVM HARDDISK', serial: 'TS00001', firmware: '1.0' };
 
 /** What goes on between the first and the last block of a command. */
@@ -243,7 +245,7 @@ export class AtaDisk extends IdeDrive {
 	}
 
 	readNativeMax(ext: boolean): void {
-		this.#setLba(ext, this.total - 1);
+		this.#setLba(ext, ext ? this.total - 1 : Math.min(this.total - 1, MAX_LBA28));
 		this.succeed();
 	}
 

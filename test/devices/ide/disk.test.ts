@@ -481,3 +481,50 @@ test('random accesses never throw, hang or leave the disk', (t) => {
 	);
 	t.pass();
 });
+
+test('random commands, resets and answers that come late: nothing throws, and the drive works afterwards', async (t) => {
+	const opcode = fc.constantFrom(0x20, 0x30, 0xc4, 0xc5, 0xc8, 0xca, 0xe7, 0xec);
+	await fc.assert(
+		fc.asyncProperty(
+			fc.array(
+				fc.oneof(
+					fc.record({ opcode, lba: fc.nat(2100), count: fc.integer({ min: 1, max: 40 }) }),
+					fc.record({ bm: fc.constantFrom(0, 1, 8, 9) }),
+					fc.record({ words: fc.nat(600) }),
+					fc.constantFrom<'release' | 'fail' | 'reset'>('release', 'release', 'release', 'fail', 'reset'),
+				),
+				{ maxLength: 60 },
+			),
+			async (steps) => {
+				const { m, image } = withDisk();
+				m.descriptors(0x1000, [
+					[0x10000, 0x3000],
+					[0x20000, 0x2000],
+				]);
+				m.board.ports.out32(m.bm + 4, 0x1000);
+				image.slow = true;
+				for (const step of steps) {
+					if (step === 'release') await image.release();
+					else if (step === 'fail') image.failNext = 'read';
+					else if (step === 'reset') {
+						m.board.ports.out8(m.control, 4);
+						m.board.ports.out8(m.control, 0);
+					} else if ('opcode' in step) m.command(step.opcode, step.lba, step.count);
+					else if ('bm' in step) m.board.ports.out8(m.bm, step.bm);
+					else for (let i = 0; i < step.words; i++) m.board.ports.in16(m.base);
+					m.board.host.settle();
+				}
+				m.board.ports.out8(m.control, 4);
+				m.board.ports.out8(m.control, 0);
+				while (image.waiting > 0) await image.release();
+				image.slow = false;
+				image.failNext = undefined;
+				m.stopDma();
+				m.command(0x20, 77, 1);
+				return Buffer.compare(m.dataIn(512), sector(image, 77)) === 0 && m.reg(7) === READY;
+			},
+		),
+		{ numRuns: 200 },
+	);
+	t.pass();
+});
