@@ -16,5 +16,12 @@ async function main(): Promise<number> {
 	}
 }
 
+/** Who reads our output may leave early, as head(1) does. */
+function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
+	if (error.code !== 'EPIPE') throw error;
+}
+
+process.stdout.on('error', ignoreBrokenPipe);
+process.stderr.on('error', ignoreBrokenPipe);
 process.exitCode = await main();
 setTimeout(() => process.exit(), LINGER_MS).unref();

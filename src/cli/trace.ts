@@ -1,34 +1,37 @@
 /** Trace points written as lines of text: `12.345678 qxl.io_write port=0x5 value=0`. */
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import picomatch from 'picomatch';
 import { listenTrace, type TraceEvent, type TraceValue, TsvmError, traceNames } from '../core/index.ts';
 import type { MachineConfig } from '../machine/config.ts';
+import { printWarning } from './errors.ts';
 
 /** A guest that errs all the time must not fill the log: this many lines a second. */
 const GUEST_ERRORS_PER_SECOND = 10;
+const FLUSH_MS = 200;
+const FLUSH_LENGTH = 1 << 16;
 
 /**
  * Starts what --trace asked for, and the log of guest errors on stderr. Returns the way to stop, which also closes
  * the files. Throws TsvmError: no such trace point, file not writable.
  */
-export async function startTraces(traces: MachineConfig['trace']): Promise<() => Promise<void>> {
+export function startTraces(traces: MachineConfig['trace']): () => void {
 	const stops: (() => void)[] = [listenTrace((name) => name === 'guest.error', guestErrorLog())];
-	const files = new Map<string, WriteStream>();
+	const files = new Map<string, TraceFile>();
 	for (const { glob, file } of traces) {
 		const matches = picomatch(glob);
 		if (!traceNames().some((name) => matches(name)))
 			throw new TsvmError('trace', `no trace point is called ${glob}`, 'tsvm run --trace help lists them', 2);
-		let out: NodeJS.WritableStream = process.stderr;
+		let write = (line: string): void => void process.stderr.write(line);
 		if (file !== undefined) {
-			const stream = files.get(file) ?? (await openTraceFile(file));
-			files.set(file, stream);
-			out = stream;
+			const opened = files.get(file) ?? new TraceFile(file);
+			files.set(file, opened);
+			write = (line) => opened.write(line);
 		}
-		stops.push(listenTrace(matches, (event) => void out.write(`${formatTrace(event)}\n`)));
+		stops.push(listenTrace(matches, (event) => write(`${formatTrace(event)}\n`)));
 	}
-	return async () => {
+	return () => {
 		for (const stop of stops) stop();
-		await Promise.all([...files.values()].map((stream) => new Promise<void>((resolve) => stream.end(() => resolve()))));
+		for (const file of files.values()) file.close();
 	};
 }
 
@@ -44,14 +47,52 @@ function formatValue(value: TraceValue): string {
 	return `0x${value.toString(16)}`;
 }
 
-function openTraceFile(file: string): Promise<WriteStream> {
-	const stream = createWriteStream(file, { flags: 'w' });
-	return new Promise((resolve, reject) => {
-		stream.once('open', () => resolve(stream));
-		stream.once('error', (error) =>
-			reject(new TsvmError('trace', `cannot write ${file}: ${error.message}`, 'check the path given with --trace')),
-		);
-	});
+/**
+ * Lines gathered and written at once, synchronously: what a guest makes us trace must not pile up in memory, and a
+ * trace is worth most when the process then dies.
+ */
+class TraceFile {
+	readonly #path: string;
+	readonly #timer: NodeJS.Timeout;
+	#fd: number | undefined;
+	#text = '';
+
+	constructor(path: string) {
+		this.#path = path;
+		try {
+			this.#fd = openSync(path, 'w');
+		} catch (error) {
+			const message = `cannot write ${path}: ${(error as Error).message}`;
+			throw new TsvmError('trace', message, 'check the path given with --trace');
+		}
+		this.#timer = setInterval(() => this.#flush(), FLUSH_MS).unref();
+	}
+
+	write(line: string): void {
+		if (this.#fd === undefined) return;
+		this.#text += line;
+		if (this.#text.length > FLUSH_LENGTH) this.#flush();
+	}
+
+	close(): void {
+		clearInterval(this.#timer);
+		this.#flush();
+		if (this.#fd !== undefined) closeSync(this.#fd);
+		this.#fd = undefined;
+	}
+
+	#flush(): void {
+		const text = this.#text;
+		this.#text = '';
+		if (this.#fd === undefined || text === '') return;
+		try {
+			writeSync(this.#fd, text);
+		} catch (error) {
+			closeSync(this.#fd);
+			this.#fd = undefined;
+			printWarning(`${this.#path} gets no more trace: ${(error as Error).message}`);
+		}
+	}
 }
 
 function guestErrorLog(): (event: TraceEvent) => void {

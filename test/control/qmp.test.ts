@@ -236,6 +236,26 @@ test('more clients than there is room for are turned away', async (t) => {
 	for (const peer of peers) peer.destroy();
 });
 
+test('a client that has ended its side still gets every answer', async (t) => {
+	const { path } = await setup(t);
+	const { createConnection } = await import('node:net');
+	const socket = createConnection({ path, allowHalfOpen: true });
+	let text = '';
+	socket.on('data', (data) => {
+		text += data;
+	});
+	const over = new Promise((resolve) => socket.once('end', resolve));
+	const dump = JSON.stringify({ execute: 'screendump', arguments: { filename: `${path}.ppm` }, id: 'dump' });
+	socket.end(`{"execute":"qmp_capabilities"}${dump}{"execute":"query-name","id":"name"}`);
+	await over;
+	const ids = text
+		.trim()
+		.split('\r\n')
+		.map((line) => JSON.parse(line).id);
+	t.deepEqual(ids, [undefined, undefined, 'dump', 'name']);
+	socket.destroy();
+});
+
 test('the client returns values and says what went wrong', async (t) => {
 	const { path } = await setup(t);
 	t.deepEqual(JSON.parse(JSON.stringify(await qmpExecute(path, 'query-name', {}))), { name: 'vm1' });

@@ -123,14 +123,14 @@ async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 	}
 	const progress = createProgress();
 	let machine: MachineControl | undefined;
-	let stopTraces = async () => {};
+	let stopTraces = () => {};
 	try {
 		// Checked once before anything is fetched or built for it.
 		const given = await machineOptions(disk, flags);
 		checkHostMemory(parseFlags(given));
 		await prepareNative(progress);
 		const options = await withDefaultGuest(given, flags, progress);
-		stopTraces = await startTraces(parseFlags(options).trace);
+		stopTraces = startTraces(parseFlags(options).trace);
 		machine = await Machine.create(options, {
 			progress,
 			warn: printWarning,
@@ -140,7 +140,7 @@ async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 		process.exitCode = exitCode(await operate(machine, flags));
 	} finally {
 		progress.done();
-		await stopTraces();
+		stopTraces();
 	}
 }
 

@@ -24,7 +24,8 @@ export const INFO: readonly HmpCommand[] = [
 	info('cpus', 'show infos for each CPU', () => `* CPU #0: thread_id=${process.pid}\n`),
 	info('kvm', 'show KVM information', () => 'kvm support: disabled\n'),
 	info('mice', 'show which guest mouse is receiving events', ({ input }) => {
-		return `${input.absolute ? ' ' : '*'} Mouse #2: QEMU PS/2 Mouse\n`;
+		const pointer = input.absolute ? '* Mouse #3: vmmouse (absolute)\n' : '';
+		return `${pointer}${input.absolute ? ' ' : '*'} Mouse #2: QEMU PS/2 Mouse\n`;
 	}),
 	info('name', 'show the current VM name', ({ machine }) => (machine.name === '' ? '' : `${machine.name}\n`)),
 	info('pci', 'show PCI info', ({ machine }) => machine.pciTree().map(pciText).join('')),

@@ -78,6 +78,7 @@ export const COMMANDS: ReadonlyMap<string, QmpCommand> = new Map(
 		'query-pci': command(Nothing, ({ machine }) => [{ bus: 0, devices: machine.pciTree().map(pciView) }]),
 		'query-spice': command(Nothing, ({ machine }) => spiceView(machine.spice?.info())),
 		'query-mice': command(Nothing, ({ input }) => [
+			...(input.absolute ? [{ index: 3, name: 'vmmouse', current: true, absolute: true }] : []),
 			{ index: 2, name: 'QEMU PS/2 Mouse', current: !input.absolute, absolute: false },
 		]),
 		stop: command(Nothing, ({ machine }) => machine.stop()),

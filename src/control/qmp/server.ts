@@ -26,7 +26,7 @@ export async function serveQmp(machine: MachineControl, path: string): Promise<Q
 	const input = new InputQueue(machine.inputs);
 	const context = { machine, input, version: packageVersion() };
 	const sessions = new Map<Socket, QmpSession>();
-	const server = createServer((socket) => {
+	const server = createServer({ allowHalfOpen: true }, (socket) => {
 		if (sessions.size >= MAX_CLIENTS) {
 			socket.destroy();
 			return;

@@ -23,6 +23,7 @@ export class QmpSession {
 	#negotiated = false;
 	#busy = false;
 	#closing = false;
+	#over = false;
 
 	constructor(socket: Socket, context: ControlContext) {
 		this.#socket = socket;
@@ -30,6 +31,11 @@ export class QmpSession {
 		const stream = new JsonStream((result) => this.#enqueue(result));
 		socket.on('data', (chunk: Buffer) => stream.feed(chunk));
 		socket.on('error', () => socket.destroy());
+		// A client that has said all it wants to say still gets its answers.
+		socket.on('end', () => {
+			this.#over = true;
+			if (!this.#busy) socket.end();
+		});
 		const version = { qemu: QEMU_VERSION, package: packageText(context.version) };
 		this.#send({ QMP: { version, capabilities: [] } });
 	}
@@ -65,6 +71,7 @@ export class QmpSession {
 			if (this.#waiting.length < MAX_WAITING) this.#socket.resume();
 		}
 		this.#busy = false;
+		if (this.#over) this.#socket.end();
 	}
 
 	async #handle(request: JsonResult): Promise<void> {
