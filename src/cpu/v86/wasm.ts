@@ -100,11 +100,15 @@ const importNames: Record<keyof CoreImports, true> = {
 let compiled: Promise<WebAssembly.Module> | undefined;
 
 /**
- * V8's baseline compiler for all WebAssembly of this process. Translated guest code comes in hundreds of modules that
- * live for seconds: optimizing them, and the core's huge interpreter function, costs twice the time it ever saves
- * (docs/cpu.md has the figures). Must be set before the first module is compiled.
+ * The core itself is worth V8's optimizing compiler: a few small functions (hashing, decoding, memory access) take a
+ * third of all time otherwise. The budget keeps it to those.
  */
-const V8_FLAGS = '--liftoff-only';
+const V8_FLAGS_CORE = ['--no-liftoff-only', '--wasm-tiering-budget=30000000'];
+/**
+ * Translated guest code is not: it comes in hundreds of modules, most of them short-lived, and optimizing them costs
+ * more than it saves (docs/cpu.md has the figures). In force for every module that this process compiles later.
+ */
+const V8_FLAGS_TRANSLATED = ['--liftoff-only'];
 
 /** The compiled module, shared by all machines of this process. */
 function coreModule(): Promise<WebAssembly.Module> {
@@ -112,8 +116,10 @@ function coreModule(): Promise<WebAssembly.Module> {
 		const require = createRequire(import.meta.url);
 		const path = require.resolve('v86/build/v86.wasm');
 		const bytes = await readFile(path);
-		setFlagsFromString(V8_FLAGS);
-		return WebAssembly.compile(exportStackPointer(bytes));
+		for (const flag of V8_FLAGS_CORE) setFlagsFromString(flag);
+		const module = await WebAssembly.compile(exportStackPointer(bytes));
+		for (const flag of V8_FLAGS_TRANSLATED) setFlagsFromString(flag);
+		return module;
 	})();
 	return compiled;
 }
