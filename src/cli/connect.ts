@@ -22,8 +22,9 @@ export function connectText({ title, info, config, vv }: Connection): string {
 	if (direct) lines.push(`    remote-viewer spice://${urlHost(host)}:${info.port}`);
 	if (lines.length === 2) lines.push('    start it with --vv FILE, then: remote-viewer FILE');
 	lines.push('');
-	if (info.auth === 'spice') lines.push('The viewer asks for the password.');
-	else if (!isLocal(info.host))
+	if (info.auth === 'spice') {
+		if (vv === undefined) lines.push('The viewer asks for the password.');
+	} else if (!isLocal(info.host))
 		lines.push('Anybody who reaches this port may connect: --password PASSWORD asks for one.');
 	if (info.tlsPort !== undefined) lines.push(`TLS is on port ${info.tlsPort}.`);
 	lines.push('Ctrl-C ends it.');

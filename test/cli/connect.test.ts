@@ -30,11 +30,8 @@ test('listening everywhere without a password is warned of; clients here use the
 
 test('TLS needs the viewer file', (t) => {
 	const tls = connection({ tls: { port: 5931 } }, { tlsPort: 5931, auth: 'spice' });
-	t.regex(connectText(tls), /start it with --vv FILE/);
-	t.regex(
-		connectText({ ...tls, vv: 'a.vv' }),
-		/remote-viewer a\.vv\n\nThe viewer asks for the password\.\nTLS is on port 5931/,
-	);
+	t.regex(connectText(tls), /start it with --vv FILE.*The viewer asks for the password/s);
+	t.regex(connectText({ ...tls, vv: 'a.vv' }), /remote-viewer a\.vv\n\nTLS is on port 5931/);
 	t.regex(viewerFile(tls), /^secure-channels=all$/m);
 	const mixed = connection(
 		{ port: 5930, tls: { port: 5931 }, secureChannels: ['main', 'inputs'] },
