@@ -154,6 +154,7 @@ export class V86Backend implements CpuBackend {
 			exports,
 			() => this.#busy,
 			() => this.#hurry(),
+			(line) => this.#lowerQuietly(line),
 		);
 		this.clock = new MachineTimers(this.#time, (deadline) => {
 			if (deadline < this.#sleepUntil) this.#wake();
@@ -300,6 +301,7 @@ export class V86Backend implements CpuBackend {
 	/** The core's run_hardware_timers: between two instructions. Returns ms until it has to be called again. */
 	#atTimers(): number {
 		const now = this.#time.now();
+		this.#controllers.levelCascade();
 		this.#runTimers(now);
 		if (this.#memory.u8[IN_HLT] === 0) {
 			this.#settle();
@@ -318,6 +320,15 @@ export class V86Backend implements CpuBackend {
 		if (this.#pushed !== 0) return;
 		this.#pushed = ROUND;
 		this.#memory.u32[INSTRUCTION_COUNTER / 4] += ROUND;
+	}
+
+	/** Takes a line down in the middle of an instruction; the core, thinking that interrupts are off, delivers none. */
+	#lowerQuietly(line: number): void {
+		const { u32 } = this.#memory;
+		const flags = u32[FLAGS / 4];
+		u32[FLAGS / 4] = flags & ~FLAG_INTERRUPT;
+		this.#core.exports.device_lower_irq(line);
+		u32[FLAGS / 4] = flags;
 	}
 
 	#flushTlb(): void {

@@ -15,15 +15,23 @@ export class IrqLines {
 	readonly #busy: () => boolean;
 	/** A level waits for settle(); called once when the first one does. */
 	readonly #waiting: () => void;
+	readonly #lowerQuietly: (line: number) => void;
 	/** Bit masks over the lines: what devices want, what the controllers have, and lines that went there and back. */
 	#wanted = 0;
 	#applied = 0;
 	#pulsed = 0;
 
-	constructor(inputs: InterruptInputs, busy: () => boolean, waiting: () => void) {
+	/** `lowerQuietly` takes a line down where no interrupt may be delivered. */
+	constructor(
+		inputs: InterruptInputs,
+		busy: () => boolean,
+		waiting: () => void,
+		lowerQuietly: (line: number) => void,
+	) {
 		this.#inputs = inputs;
 		this.#busy = busy;
 		this.#waiting = waiting;
+		this.#lowerQuietly = lowerQuietly;
 		this.lines = Array.from({ length: 16 }, (_, line) => ({ set: (level: boolean) => this.#set(line, level) }));
 	}
 
@@ -33,6 +41,12 @@ export class IrqLines {
 		this.#wanted ^= bit;
 		if (!this.#busy()) {
 			this.#apply(line, level);
+			return;
+		}
+		// A level that a guest has just taken down must not be there when it ends the interrupt: it would come again.
+		if (!level && (this.#applied & bit) !== 0) {
+			this.#applied &= ~bit;
+			this.#lowerQuietly(line);
 			return;
 		}
 		// Edges are latched by the controllers, so a short pulse must not vanish between two settles.

@@ -13,6 +13,10 @@ import {
 import type { LinearMemory } from './memory.ts';
 import type { CoreExports } from './wasm.ts';
 
+/** Edge/level register in a controller's bytes, and the bit of the cascade input. */
+const PIC_ELCR = 10;
+const CASCADE = 1 << 2;
+
 export type Saved = { [key: string]: StateValue | undefined };
 
 /** Takes a byte field out of a saved state; throws when it is missing or has another length. */
@@ -47,6 +51,15 @@ export class Controllers {
 			part('apic', exports.get_apic_addr(), APIC_SIZE),
 			part('ioapic', exports.get_ioapic_addr(), IOAPIC_SIZE),
 		];
+	}
+
+	/**
+	 * Makes the cascade input of the first 8259 level triggered. Edge triggered, the core keeps the request when the
+	 * second 8259 takes it back (a level line that falls, a mask); acknowledging it then leaves an interrupt in service
+	 * that nobody ends, and everything below IRQ 1 stays blocked. Firmware that writes 4D0h undoes it: repeat.
+	 */
+	levelCascade(): void {
+		this.#memory.u8[this.#parts[0].at + PIC_ELCR] |= CASCADE;
 	}
 
 	reset(): void {
