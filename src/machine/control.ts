@@ -156,8 +156,8 @@ export interface MachineControl {
 	reset(): void;
 	/** Presses the ACPI power button. */
 	powerdown(): void;
-	/** Ends the machine: no more guest, disks flushed and closed, sockets gone. */
-	quit(cause?: ShutdownCause): Promise<void>;
+	/** Ends the machine: no more guest, disks flushed and closed, sockets gone. `failure`: why it could not go on. */
+	quit(cause?: ShutdownCause, failure?: string): Promise<void>;
 
 	/** Returns the way to stop listening. */
 	onEvent(listener: MachineEventListener): () => void;

@@ -125,8 +125,8 @@ interface Running {
 }
 
 /** `tsvm run ARGS`, once it says how to connect. */
-async function running(t: ExecutionContext, args: readonly string[], ready = /Ctrl-C ends it/): Promise<Running> {
-	const child = spawn(process.execPath, [cli, 'run', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+async function running(t: ExecutionContext, args: readonly string[], node: readonly string[] = []): Promise<Running> {
+	const child = spawn(process.execPath, [...node, cli, 'run', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
 	const text = { stdout: '', stderr: '' };
 	child.stdout.on('data', (data) => {
 		text.stdout += data;
@@ -136,7 +136,7 @@ async function running(t: ExecutionContext, args: readonly string[], ready = /Ct
 	});
 	const gone = once(child, 'close');
 	t.teardown(() => child.kill('SIGKILL'));
-	for (const end = Date.now() + 60_000; !ready.test(text.stdout + text.stderr); await sleep(20)) {
+	for (const end = Date.now() + 60_000; !/Ctrl-C ends it/.test(text.stdout + text.stderr); await sleep(20)) {
 		if (child.exitCode !== null || Date.now() > end) throw new Error(`it did not start: ${text.stdout}${text.stderr}`);
 	}
 	return {
@@ -275,6 +275,18 @@ test.serial('a disk that another tsvm writes is refused', async (t) => {
 	const second = await running(t, [disk, '--spice', 'auto']);
 	second.child.kill('SIGTERM');
 	t.is(await second.ended(), 0);
+});
+
+test.serial('a defect ends the machine in order, says where it was, and exits with 1', async (t) => {
+	const folder = folderFor(t);
+	const socket = join(folder, 'q.sock');
+	const boom = "data:text/javascript,process.on('SIGUSR2',()=>{throw new Error('boom')})";
+	const args = [blankDisk(folder), '--spice', 'auto', '--qmp', `unix:${socket}`];
+	const machine = await running(t, args, ['--import', boom]);
+	machine.child.kill('SIGUSR2');
+	t.is(await machine.ended(), 1);
+	t.regex(machine.stderr(), /^Error: boom\n {4}at .*\ntsvm: internal error: boom\n$/s);
+	t.false(existsSync(socket));
 });
 
 test.serial('firmware, doctor and image list report', async (t) => {

@@ -84,9 +84,9 @@ export class FakeMachine implements MachineControl {
 	powerdown(): void {
 		this.emit('POWERDOWN');
 	}
-	async quit(cause: ShutdownCause = 'host-qmp-quit'): Promise<void> {
+	async quit(cause: ShutdownCause = 'host-qmp-quit', failure?: string): Promise<void> {
 		this.emit('SHUTDOWN', { guest: false, reason: cause });
-		this.#finish({ cause });
+		this.#finish({ cause, failure });
 	}
 	onEvent(listener: MachineEventListener): () => void {
 		this.#listeners.add(listener);

@@ -148,6 +148,7 @@ async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 async function operate(machine: MachineControl, flags: RunFlags): Promise<MachineEnd> {
 	const { serveConfigured } = await import('../../control/qmp/server.ts');
 	const ignoreSignals = endOnSignals(machine);
+	const ignoreDefects = endOnDefects(machine);
 	let qmp: { close(): Promise<void> } | undefined;
 	try {
 		qmp = await serveConfigured(machine);
@@ -158,12 +159,13 @@ async function operate(machine: MachineControl, flags: RunFlags): Promise<Machin
 		await machine.quit('host-error');
 		await qmp?.close();
 		ignoreSignals();
+		ignoreDefects();
 	}
 }
 
 function exitCode(end: MachineEnd): 0 | 1 {
 	if (end.failure === undefined) return 0;
-	throw new TsvmError('machine', end.failure, '--trace shows what led to it');
+	throw new TsvmError('machine', end.failure);
 }
 
 /** The first signal ends the machine with its disks written, the second ends the process at once. */
@@ -180,6 +182,19 @@ function endOnSignals(machine: MachineControl): () => void {
 	for (const signal of signals) process.on(signal, onSignal);
 	return () => {
 		for (const signal of signals) process.off(signal, onSignal);
+	};
+}
+
+/** A defect of ours ends the machine with its disks written, and shows where it was for whoever mends it. */
+function endOnDefects(machine: MachineControl): () => void {
+	const onDefect = (error: unknown) => {
+		const { message, stack } = error instanceof Error ? error : new Error(String(error));
+		process.stderr.write(`${stack ?? message}\n`);
+		void machine.quit('host-error', `internal error: ${message}`);
+	};
+	process.on('uncaughtException', onDefect);
+	return () => {
+		process.off('uncaughtException', onDefect);
 	};
 }
 
