@@ -17,7 +17,7 @@ import { Port92 } from '../../devices/chipset/port92.ts';
 import { Rtc } from '../../devices/chipset/rtc.ts';
 import { QxlVga } from '../../devices/display/qxl/index.ts';
 import { AtaDisk, type IdeDrive, Piix3Ide } from '../../devices/ide/index.ts';
-import { I8042, Ps2Keyboard, Ps2Mouse } from '../../devices/input/index.ts';
+import { I8042, Ps2Keyboard, Ps2Mouse, VmMouse, Vmport } from '../../devices/input/index.ts';
 import { PciBus } from '../../devices/pci/bus.ts';
 import type { CharBackend, Device, DeviceState, DisplaySink, FwCfgContents, StateValue } from '../core/index.ts';
 import type { CpuBackend } from '../cpu/backend.ts';
@@ -56,6 +56,8 @@ export class Board {
 	readonly mouse = new Ps2Mouse();
 	readonly pm: Piix4Pm;
 	readonly qxl: QxlVga;
+	/** An absolute pointer that needs no agent, where the CPU lets a port handler see its registers. */
+	readonly pointer: VmMouse | undefined;
 	/** In the order of reset, save and restore: buses after what sits on them, the CPU last. */
 	readonly #devices = new Map<string, Device>();
 	readonly #bios: Uint8Array;
@@ -70,7 +72,14 @@ export class Board {
 		const i440fx = this.#add('i440fx', new I440fx(config.memory));
 		const piix3 = this.#add('piix3', new Piix3(irqs, parts.onReset));
 		this.pci = new PciBus(ports, mmio, piix3.pirq, piix3.resetControl);
-		this.pm = this.#add('piix4-pm', new Piix4Pm(cpu, ports, irqs.source(9), { onPowerOff: parts.onPowerOff }));
+		this.pm = this.#add(
+			'piix4-pm',
+			new Piix4Pm(cpu, ports, irqs.source(9), {
+				onPowerOff: parts.onPowerOff,
+				com1: parts.serials[0] !== undefined,
+				com2: parts.serials[1] !== undefined,
+			}),
+		);
 
 		const pit = this.#add('pit', new Pit(cpu, ports, irqs.source(0)));
 		this.#add('port61', new Port61(cpu, ports, pit.channels[2]));
@@ -95,6 +104,10 @@ export class Board {
 				onReset: parts.onReset,
 			}),
 		);
+		if (cpu.portRegisters) {
+			const vmport = new Vmport(ports, cpu.portRegisters);
+			this.pointer = this.#add('vmmouse', new VmMouse({ vmport, poke: () => this.mouse.poke() }));
+		}
 		const ide = this.#add(
 			'piix3-ide',
 			new Piix3Ide({ host: cpu, ports, irqs: [irqs.source(14), irqs.source(15)], drives: parts.drives }),

@@ -133,6 +133,7 @@ export class Machine implements MachineControl {
 		});
 		this.#inputs.setKeyboard(this.#board.keyboard);
 		this.#inputs.setMouse(this.#board.mouse);
+		if (this.#board.pointer) this.#inputs.addPointer(this.#board.pointer);
 		drives.onTray = (data) => this.#emit('DEVICE_TRAY_MOVED', data);
 		cpu.onFailure = (failure) => this.#cpuFailed(failure);
 		this.#loop = new RunLoop(cpu);

@@ -16,7 +16,7 @@ test.serial('the kernel boots to a shell, its drivers bind to every device, and 
 	t.regex(serial, /8086:7010 ata_piix/);
 	t.regex(serial, /qxldrmfb/);
 	t.regex(serial, /AT Translated Set 2 keyboard/);
-	t.regex(serial, /ImExPS\/2 Generic Explorer Mouse/);
+	t.regex(serial, /VirtualPS\/2 VMware VMMouse/, 'the absolute pointer');
 	const dmesg = await guest.shell('dmesg');
 	const complaints = dmesg.split('\n').filter((line) => COMPLAINTS.test(line));
 	t.deepEqual(complaints, []);

@@ -64,7 +64,7 @@ for (const [name, make] of Object.entries(clients)) {
 			t.log(`screenshot ${keepPng(`console-${name}`, shown)}`);
 
 			const mouse = await guest.shell(
-				'grep -A5 "Generic Explorer Mouse" /proc/bus/input/devices | grep -o "event[0-9]*"',
+				'grep -A5 "VMware VMMouse" /proc/bus/input/devices | grep -o "event[0-9]*" | head -1',
 			);
 			await guest.shell(`dd if=/dev/input/${mouse} of=/moved bs=16 count=1 2>/dev/null &`);
 			// A client with a relative pointer first takes it, on a click.
