@@ -100,3 +100,48 @@ export interface BlockImage {
 	discard?(offset: number, length: number): Promise<void> | undefined;
 	close(): Promise<void>;
 }
+
+/** Rate and channels that back ends for sound take and give: devices' own rates are converted on the way. */
+export const HOST_AUDIO: AudioFormat = { rate: 48000, channels: 2 };
+
+/** Signed 16-bit samples, interleaved. */
+export interface AudioFormat {
+	/** Frames a second, 4000 .. 192000. */
+	readonly rate: number;
+	readonly channels: 1 | 2;
+}
+
+/** Amplitude factors: 1 leaves samples as they are, 0 is silence. */
+export interface AudioVolume {
+	readonly left: number;
+	readonly right: number;
+	readonly mute: boolean;
+}
+
+/**
+ * Where sound goes: what a device plays into, and what a back end is. Calls are cheap and never block. Between start
+ * and stop frames come at the pace of the machine's clock, a few milliseconds at a time.
+ */
+export interface AudioSink {
+	/** Sound begins, or goes on in another format. A back end is only ever given HOST_AUDIO. */
+	start(format: AudioFormat): void;
+	/** Whole frames; the sink copies what it keeps. */
+	write(samples: Int16Array): void;
+	/** No more frames for now; what was written is still heard. */
+	stop(): void;
+	/** A back end without this gets samples with the volume already in them. */
+	volume?(volume: AudioVolume): void;
+	/** How long until a frame written now is heard, ns; 0 where that means nothing. */
+	readonly latency: number;
+}
+
+/** Where sound comes from: what a device records from, and what a back end is. */
+export interface AudioSource {
+	/** Somebody records, or goes on in another format. A back end is only ever asked for HOST_AUDIO. */
+	start(format: AudioFormat): void;
+	/** Fills whole frames of what has come in since; returns how many frames. Never waits. */
+	read(into: Int16Array): number;
+	stop(): void;
+	/** A back end without this is not told; its samples are changed on the way. */
+	volume?(volume: AudioVolume): void;
+}
