@@ -33,6 +33,11 @@ export interface Dma {
 	write8(address: number, value: number): void;
 	write16(address: number, value: number): void;
 	write32(address: number, value: number): void;
+	/**
+	 * Gives the host back what it can of memory whose content nobody needs: whole host pages inside the range read as
+	 * zeros afterwards, the rest stays. Absent where the host cannot do so.
+	 */
+	discard?(address: number, length: number): void;
 }
 
 /**

@@ -86,6 +86,8 @@ export class PciFunction {
 	readonly irq: Irq = { set: (level) => this.#setIntx(level) };
 	/** Called after a guest's write to configuration space, with the range written. */
 	onConfigWrite: ((offset: number, size: number) => void) | undefined;
+	/** Called before a guest's read of configuration space, with the range; may update `config`. */
+	onConfigRead: ((offset: number, size: number) => void) | undefined;
 
 	readonly #writable = new Uint8Array(256);
 	readonly #w1c = new Uint8Array(256);
@@ -167,6 +169,7 @@ export class PciFunction {
 	}
 
 	read(offset: number, size: 1 | 2 | 4): number {
+		this.onConfigRead?.(offset, size);
 		let value = 0;
 		for (let i = size - 1; i >= 0; i--) value = value * 256 + (offset + i < 256 ? this.config[offset + i] : 0xff);
 		return value;
