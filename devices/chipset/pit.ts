@@ -81,6 +81,8 @@ export class PitChannel {
 	#latch = 0;
 	#latchBytes = 0;
 	#statusLatch = -1;
+	/** Called while the output up to now can still be asked for, before a write or the gate changes it. */
+	beforeChange: (() => void) | undefined;
 
 	constructor(clock: Clock, number: number, changed: (tick: number) => void) {
 		this.#clock = clock;
@@ -145,6 +147,7 @@ export class PitChannel {
 	/** A control word other than latch or read-back. */
 	control(access: number, mode: number, bcd: boolean): void {
 		trace.control(this.#number, mode, access, bcd);
+		this.beforeChange?.();
 		this.access = access;
 		this.mode = mode > 5 ? mode & 3 : mode;
 		this.bcd = bcd;
@@ -192,6 +195,7 @@ export class PitChannel {
 	}
 
 	write(byte: number): void {
+		this.beforeChange?.();
 		if (this.access === LSB) this.#load(byte);
 		else if (this.access === MSB) this.#load(byte << 8);
 		else if (this.#lowByte < 0) {
@@ -210,6 +214,7 @@ export class PitChannel {
 
 	setGate(level: boolean): void {
 		if (level === this.gate) return;
+		this.beforeChange?.();
 		trace.gate(this.#number, level);
 		const now = this.#now();
 		this.#takeNext(now);

@@ -16,6 +16,8 @@ export class Port61 implements Device {
 	/** Flips with each read, as QEMU does it: a loop that waits for edges ends whatever the speed of the machine. */
 	#refresh = 0;
 	readonly #channel: PitChannel;
+	/** Called when bit 1 lets the timer's output through to the speaker, or no longer. */
+	onSpeaker: ((enabled: boolean) => void) | undefined;
 
 	/** `channel` is the PIT's channel 2. */
 	constructor(_host: Host, ports: PortSpace, channel: PitChannel) {
@@ -44,6 +46,7 @@ export class Port61 implements Device {
 
 	#write(value: number): void {
 		this.#control = value & (GATE2 | SPEAKER);
+		this.onSpeaker?.((value & SPEAKER) !== 0);
 		this.#channel.setGate((value & GATE2) !== 0);
 	}
 }

@@ -129,7 +129,7 @@ export interface AudioSink {
 	write(samples: Int16Array): void;
 	/** No more frames for now; what was written is still heard. */
 	stop(): void;
-	/** A back end without this gets samples with the volume already in them. */
+	/** A back end with this applies it by itself; without, it gets samples with the volume already in them. */
 	volume?(volume: AudioVolume): void;
 	/** How long until a frame written now is heard, ns; 0 where that means nothing. */
 	readonly latency: number;
@@ -142,6 +142,6 @@ export interface AudioSource {
 	/** Fills whole frames of what has come in since; returns how many frames. Never waits. */
 	read(into: Int16Array): number;
 	stop(): void;
-	/** A back end without this is not told; its samples are changed on the way. */
+	/** A back end with this applies it by itself; without, its samples are changed on their way. */
 	volume?(volume: AudioVolume): void;
 }
