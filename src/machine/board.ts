@@ -1,6 +1,6 @@
 /**
  * An i440FX board as `qemu -machine pc` wires it: which device sits where, which line goes to which request.
- * Slot 0 host bridge; 1.0 ISA bridge, 1.1 IDE, 1.3 power management; 2 display.
+ * Slot 0 host bridge; 1.0 ISA bridge, 1.1 IDE, 1.3 power management; 2 display; virtio.ts says where the others are.
  */
 import { COM_PORTS, Uart16550 } from '../../devices/char/uart16550.ts';
 import { fillCmos } from '../../devices/chipset/cmos.ts';
@@ -22,6 +22,7 @@ import { PciBus } from '../../devices/pci/bus.ts';
 import type { CharBackend, Device, DeviceState, DisplaySink, FwCfgContents, StateValue } from '../core/index.ts';
 import type { CpuBackend } from '../cpu/backend.ts';
 import type { MachineConfig } from './config.ts';
+import { createVirtio, type VirtioDevices, type VirtioParts } from './virtio.ts';
 
 export interface BoardParts {
 	readonly cpu: CpuBackend;
@@ -35,6 +36,7 @@ export interface BoardParts {
 	readonly serials: readonly (CharBackend | undefined)[];
 	/** Primary master and slave, secondary master and slave. */
 	readonly drives: readonly (IdeDrive | undefined)[];
+	readonly virtio: VirtioParts;
 	/** The guest pulled a reset line or switched its power off. Called in the middle of the guest's access. */
 	readonly onReset: () => void;
 	readonly onPowerOff: () => void;
@@ -56,6 +58,7 @@ export class Board {
 	readonly mouse = new Ps2Mouse();
 	readonly pm: Piix4Pm;
 	readonly qxl: QxlVga;
+	readonly virtio: VirtioDevices;
 	/** An absolute pointer that needs no agent, where the CPU lets a port handler see its registers. */
 	readonly pointer: VmMouse | undefined;
 	/** In the order of reset, save and restore: buses after what sits on them, the CPU last. */
@@ -125,6 +128,11 @@ export class Board {
 		this.pci.plug(1, ide.pci, 1);
 		this.pci.plug(1, this.pm.pci, 3);
 		this.pci.plug(2, this.qxl.pci);
+		this.virtio = createVirtio(cpu, parts.virtio);
+		for (const { name, slot, device } of this.virtio.slots) {
+			this.#add(name, device);
+			this.pci.plug(slot, device.pci);
+		}
 		this.#devices.set('pci', this.pci);
 		this.#devices.set('cpu', cpu);
 		this.#mapBios();

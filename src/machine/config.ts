@@ -80,7 +80,14 @@ const Disk = z.strictObject({
 	file: Path,
 	readonly: z.boolean().default(false),
 	snapshot: z.boolean().default(false).meta({ description: 'writes go to a throw-away overlay' }),
-	bus: z.literal('ide').default('ide'),
+	bus: z.enum(['ide', 'virtio'], { error: 'expected ide or virtio' }).default('ide'),
+	serial: z.string().max(20, 'a serial number has at most 20 characters').optional(),
+});
+
+const Balloon = z.strictObject({
+	deflateOnOom: z.boolean().default(false).meta({ description: 'the guest may take memory back when it runs out' }),
+	freePageReporting: z.boolean().default(false).meta({ description: 'memory that the guest does not use goes back' }),
+	freePageHint: z.boolean().default(false),
 });
 
 const Boot = z.strictObject({
@@ -201,13 +208,17 @@ export const MachineConfig = z
 		kernel: Path.optional().meta({ description: 'bzImage for direct boot' }),
 		initrd: Path.optional(),
 		append: z.string().max(2047, 'a kernel command line has at most 2047 characters').optional(),
-		disks: z.array(Disk).max(4, 'there is room for four drives').default([]),
+		disks: z.array(Disk).max(16, 'there is room for 16 disks').default([]),
 		cdrom: Path.optional().meta({ description: 'medium in the CD-ROM drive, which is there without one too' }),
 		boot: Boot.prefault({}),
 		serials: z.array(Serial).max(4, 'there are four serial ports').default([]),
 		spice: Spice.nullable().default(null),
 		qmp: z.array(Qmp).default([]),
 		display: Display.prefault({}),
+		balloon: Balloon.nullable().prefault({}).meta({ description: 'null: a machine without one' }),
+		rng: z.boolean().default(false).meta({ description: 'virtio-rng: random numbers for the guest' }),
+		tablet: z.boolean().default(false).meta({ description: 'virtio-tablet: a pointer that knows where it is' }),
+		packedRings: z.boolean().default(false).meta({ description: 'virtio devices offer packed rings' }),
 		clock: z.enum(['real', 'virtual'], { error: 'expected real or virtual' }).default('real'),
 		firmware: z
 			.strictObject({ bios: Path.optional(), vgaBios: Path.optional() })
@@ -232,7 +243,9 @@ export const MachineConfig = z
 			refuse(ctx, 'an initrd needs a kernel', 'give a kernel too', ['initrd']);
 		if (config.append !== undefined && config.kernel === undefined)
 			refuse(ctx, 'a kernel command line needs a kernel', 'give a kernel too', ['append']);
-		if (config.disks.length === 4 && config.cdrom !== undefined)
+		const ide = config.disks.filter((disk) => disk.bus === 'ide').length;
+		if (ide > 4) refuse(ctx, 'there is room for four IDE drives', 'put the others on the virtio bus', ['disks']);
+		if (ide === 4 && config.cdrom !== undefined)
 			refuse(ctx, 'four disks leave no room for a CD-ROM', 'give three disks', ['cdrom']);
 		if (config.serials.filter((serial) => serial.kind === 'stdio').length > 1)
 			refuse(ctx, 'only one serial port can be on stdio', 'use file:PATH or unix:PATH for the others', ['serials']);

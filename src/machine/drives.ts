@@ -1,10 +1,12 @@
 /** The machine's disks and its CD-ROM drive: images opened and closed, media changed, and what QMP shows of them. */
 import { AtaDisk, AtapiCdrom, type IdeDrive } from '../../devices/ide/index.ts';
+import type { BlkOptions } from '../../devices/virtio/index.ts';
 import { bootPath } from '../../firmware/index.ts';
 import { openImage } from '../block/index.ts';
 import { type BlockImage, TsvmError } from '../core/index.ts';
 import type { MachineConfig } from './config.ts';
 import type { BlockInfo, MachineControl } from './control.ts';
+import { diskSlot } from './virtio.ts';
 
 type ReadOnlyMode = Parameters<MachineControl['changeMedium']>[2]['readOnlyMode'];
 
@@ -15,6 +17,14 @@ interface Slot {
 	readonly unit: number;
 	readonly drive: AtaDisk | AtapiCdrom;
 	medium: Medium | undefined;
+}
+/** A disk on the virtio bus; it keeps its medium. */
+interface VirtioDisk {
+	readonly device: string;
+	/** PCI slot. */
+	readonly slot: number;
+	medium: Medium | undefined;
+	readonly options: BlkOptions;
 }
 interface Medium {
 	readonly file: string;
@@ -28,26 +38,38 @@ const CDROM_PLACE = 2;
 
 export class Drives {
 	readonly #slots: readonly Slot[];
+	readonly #virtio: readonly VirtioDisk[];
 	/** The tray moved: data of QMP's DEVICE_TRAY_MOVED. */
 	onTray: ((data: { readonly device: string; readonly id: string; readonly 'tray-open': boolean }) => void) | undefined;
 
 	/** Opens every image; rejects with TsvmError, and has then closed what it opened. */
 	static async open(config: MachineConfig): Promise<Drives> {
-		const media: Medium[] = [];
+		const disks: (Medium & { readonly bus: 'ide' | 'virtio'; readonly serial?: string })[] = [];
 		try {
-			for (const { file, readonly, snapshot } of config.disks) {
+			for (const { file, readonly, snapshot, bus, serial } of config.disks) {
 				const image = await openImage(file, { readOnly: readonly, snapshot, what: 'disk' });
-				media.push({ file, image, readOnly: readonly, snapshot });
+				disks.push({ file, image, readOnly: readonly, snapshot, bus, serial });
 			}
 			const disc = config.cdrom === undefined ? undefined : await openDisc(config.cdrom);
-			return new Drives(media, disc);
+			const virtio = disks
+				.filter(({ bus }) => bus === 'virtio')
+				.map((medium, n): VirtioDisk => {
+					const { image, readOnly, serial } = medium;
+					return { device: `virtio${n}`, slot: diskSlot(n), medium, options: { image, readOnly, serial } };
+				});
+			return new Drives(
+				disks.filter(({ bus }) => bus === 'ide'),
+				disc,
+				virtio,
+			);
 		} catch (error) {
-			for (const { image } of media) await image.close();
+			for (const { image } of disks) await image.close();
 			throw error;
 		}
 	}
 
-	private constructor(disks: readonly Medium[], disc: Medium | undefined) {
+	private constructor(disks: readonly Medium[], disc: Medium | undefined, virtio: readonly VirtioDisk[]) {
+		this.#virtio = virtio;
 		const places = disks.length < 4 ? [0, 1, 3] : [0, 1, 2, 3];
 		const slots: Slot[] = disks.map((medium, i) => {
 			const [channel, unit] = [places[i] >> 1, places[i] & 1];
@@ -68,17 +90,30 @@ export class Drives {
 		return [0, 1, 2, 3].map((place) => this.#slots.find((s) => s.channel * 2 + s.unit === place)?.drive);
 	}
 
-	/** Firmware's boot paths for an order such as `cd`. */
+	/** Disks on the virtio bus, in order of their slots. */
+	get virtioDisks(): readonly BlkOptions[] {
+		return this.#virtio.map((disk) => disk.options);
+	}
+
+	/** Firmware's boot paths for an order such as `cd`: among hard disks, those on the virtio bus come first. */
 	bootOrder(letters: string): string[] {
-		return [...letters].flatMap((letter) =>
-			this.#slots
+		return [...letters].flatMap((letter) => [
+			...(letter === 'd' ? [] : this.#virtio.map((disk) => bootPath.virtioBlk(disk.slot))),
+			...this.#slots
 				.filter((slot) => slot.drive instanceof AtapiCdrom === (letter === 'd'))
 				.map((slot) => bootPath.ide(slot.channel, slot.unit)),
-		);
+		]);
 	}
 
 	list(): BlockInfo[] {
-		return this.#slots.map((slot) => {
+		const virtio = this.#virtio.map(({ device, medium }, n) => ({
+			device,
+			qdev: `/machine/peripheral-anon/device[${n}]/virtio-backend`,
+			removable: false,
+			locked: false,
+			inserted: medium && insertedInfo(medium),
+		}));
+		const ide = this.#slots.map((slot) => {
 			const { device, drive, medium } = slot;
 			const cdrom = drive instanceof AtapiCdrom ? drive : undefined;
 			return {
@@ -87,15 +122,10 @@ export class Drives {
 				removable: cdrom !== undefined,
 				locked: cdrom?.locked ?? false,
 				trayOpen: cdrom?.trayOpen,
-				inserted: medium && {
-					file: medium.file,
-					driver: 'raw',
-					readOnly: medium.readOnly,
-					snapshot: medium.snapshot,
-					size: medium.image.size,
-				},
+				inserted: medium && insertedInfo(medium),
 			};
 		});
+		return [...ide, ...virtio];
 	}
 
 	/** Opens the tray and takes the medium out. Rejects with TsvmError: no such device, not removable, locked. */
@@ -128,7 +158,7 @@ export class Drives {
 	/** Flushes and closes every image; rejects with the first failure once all are closed. */
 	async close(): Promise<void> {
 		const failures: unknown[] = [];
-		for (const slot of this.#slots) {
+		for (const slot of [...this.#slots, ...this.#virtio]) {
 			try {
 				if (slot.medium && !slot.medium.readOnly) await slot.medium.image.flush();
 			} catch (error) {
@@ -139,7 +169,7 @@ export class Drives {
 		if (failures.length > 0) throw failures[0];
 	}
 
-	async #closeMedium(slot: Slot): Promise<void> {
+	async #closeMedium(slot: Slot | VirtioDisk): Promise<void> {
 		const { medium } = slot;
 		slot.medium = undefined;
 		await medium?.image.close();
@@ -157,6 +187,10 @@ export class Drives {
 /** A drive's place in QEMU's object tree: what `id` of QMP's media commands names. */
 function qdevPath({ channel, unit }: Pick<Slot, 'channel' | 'unit'>): string {
 	return `/machine/unattached/device[${channel * 2 + unit}]`;
+}
+
+function insertedInfo({ file, image, readOnly, snapshot }: Medium): NonNullable<BlockInfo['inserted']> {
+	return { file, driver: 'raw', readOnly, snapshot, size: image.size };
 }
 
 async function openDisc(file: string): Promise<Medium> {

@@ -11,6 +11,12 @@ const TYPES: Readonly<Record<string, string>> = {
 	'piix3-ide': 'piix3-ide',
 	PIIX4_PM: 'PIIX4_PM',
 	'qxl-vga': 'qxl-vga',
+	'virtio-serial': 'virtio-serial-pci',
+	'virtio-balloon': 'virtio-balloon-pci',
+	'virtio-blk': 'virtio-blk-pci',
+	'virtio-rng': 'virtio-rng-pci',
+	'virtio-tablet': 'virtio-tablet-pci',
+	'virtio-keyboard': 'virtio-keyboard-pci',
 };
 const ISA_BRIDGE = 0x0601;
 const IDE = 0x0101;

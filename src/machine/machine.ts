@@ -26,6 +26,7 @@ import { deviceTree, pciTree } from './inspect.ts';
 import { RunLoop } from './runloop.ts';
 import { openSerials, type SerialPorts } from './serials.ts';
 import { spiceControl, startSpice } from './spice.ts';
+import { virtioParts } from './virtio.ts';
 
 /** What a caller may give to a machine besides its description. */
 export interface MachineHost {
@@ -127,12 +128,15 @@ export class Machine implements MachineControl {
 			sink: display,
 			serials,
 			drives: drives.ideDrives,
+			virtio: virtioParts(config, drives.virtioDisks),
 			onReset: () => this.#queueReset(),
 			onPowerOff: () => this.#cpu.defer(() => void this.quit('guest-shutdown')),
 			onDebugLine: host.debug,
 		});
 		this.#inputs.setKeyboard(this.#board.keyboard);
 		this.#inputs.setMouse(this.#board.mouse);
+		const { tablet } = this.#board.virtio;
+		if (tablet) this.#inputs.addPointer(tablet);
 		if (this.#board.pointer) this.#inputs.addPointer(this.#board.pointer);
 		drives.onTray = (data) => this.#emit('DEVICE_TRAY_MOVED', data);
 		cpu.onFailure = (failure) => this.#cpuFailed(failure);

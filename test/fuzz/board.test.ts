@@ -56,6 +56,19 @@ function rig(): Rig {
 		sink: new Display(),
 		serials: [written, written],
 		drives: [new AtaDisk({ image: new MemoryImage(1 << 20) }), undefined, new AtapiCdrom({}), undefined],
+		virtio: {
+			balloon: { freePageReporting: true, freePageHint: true },
+			serial: {
+				ports: [
+					{ backend: written, console: true },
+					{ name: 'org.example.port', backend: written },
+				],
+			},
+			disks: [{ image: new MemoryImage(1 << 20) }],
+			rng: (into) => void into.fill(7),
+			tablet: true,
+			keyboard: true,
+		},
 		onReset: () => fake.host.defer(() => board.reset()),
 		onPowerOff: () => {},
 	});
