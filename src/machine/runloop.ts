@@ -7,6 +7,7 @@ import type { CpuBackend } from '../cpu/backend.ts';
 export class RunLoop {
 	readonly #cpu: CpuBackend;
 	#running = false;
+	#inSlice = false;
 	#immediate: NodeJS.Immediate | undefined;
 	#timeout: NodeJS.Timeout | undefined;
 	readonly #turn = () => this.#run();
@@ -23,21 +24,25 @@ export class RunLoop {
 		this.#schedule(0);
 	}
 
-	/** No slice runs after this returns, and machine time stands still. */
+	/** No slice begins after this returns, and machine time stands still, once the slice that asks for it is over. */
 	stop(): void {
 		if (!this.#running) return;
 		this.#running = false;
 		this.#unschedule();
-		this.#cpu.pause();
+		// A slice ends by the clock: one in which time stands still would never end.
+		if (!this.#inSlice) this.#cpu.pause();
 	}
 
 	#run(): void {
 		this.#immediate = undefined;
 		this.#timeout = undefined;
 		if (!this.#running) return;
+		this.#inSlice = true;
 		const sleep = this.#cpu.runSlice();
+		this.#inSlice = false;
 		// A device may have stopped the machine, or an interrupt woken it, during the slice.
-		if (this.#running && this.#immediate === undefined && this.#timeout === undefined) this.#schedule(sleep);
+		if (!this.#running) this.#cpu.pause();
+		else if (this.#immediate === undefined && this.#timeout === undefined) this.#schedule(sleep);
 	}
 
 	#wake(): void {
