@@ -6,6 +6,9 @@
 #include <napi.h>
 
 namespace tsvm {
+
+Napi::Value discard(const Napi::CallbackInfo &info);
+
 namespace {
 
 enum class Codec : uint32_t { Quic, Lz, Lz4 };
@@ -105,6 +108,7 @@ Napi::Value encodeLater(const Napi::CallbackInfo &info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
 	exports.Set("encode", Napi::Function::New(env, encodeNow, "encode"));
 	exports.Set("encodeAsync", Napi::Function::New(env, encodeLater, "encodeAsync"));
+	exports.Set("discard", Napi::Function::New(env, discard, "discard"));
 	exports.Set("lz4", Napi::Boolean::New(env, haveLz4()));
 	return exports;
 }

@@ -10,6 +10,11 @@ export interface CpuOptions {
 	readonly time: 'real' | 'virtual';
 	/** False forces video memory through plain MMIO callbacks: slow, correct, and the fallback. */
 	readonly fastVideo: boolean;
+	/**
+	 * Gives the host back the whole pages inside a range of `memory`, which read as zeros afterwards. Without it devices
+	 * find no Dma.discard, and what a guest gives up stays with the process.
+	 */
+	readonly discard?: (memory: ArrayBuffer, offset: number, length: number) => void;
 }
 
 export interface CpuRegisters {

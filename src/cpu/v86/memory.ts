@@ -5,6 +5,7 @@
  * from here each time and made anew when the old ones have gone empty.
  */
 import { type Dma, GuestFault, TsvmError } from '../../core/index.ts';
+import type { CpuOptions } from '../backend.ts';
 import { MEMORY_SIZE, PAGE } from './layout.ts';
 import type { CoreExports } from './wasm.ts';
 
@@ -72,6 +73,7 @@ export class LinearMemory {
 /** Guest RAM for devices. */
 export class GuestRam implements Dma {
 	readonly size: number;
+	readonly discard: Dma['discard'];
 	readonly #memory: LinearMemory;
 	readonly #base: number;
 	readonly #exports: CoreExports;
@@ -82,11 +84,19 @@ export class GuestRam implements Dma {
 	/** Set when the core has failed: it keeps no translations that would have to be told. */
 	dead = false;
 
-	constructor(memory: LinearMemory, exports: CoreExports) {
+	/** `discard` gives pages of the core's memory back to the host. */
+	constructor(memory: LinearMemory, exports: CoreExports, discard?: CpuOptions['discard']) {
 		this.size = memory.ram;
+		this.discard = discard && ((address, length) => this.#discard(discard, address, length));
 		this.#memory = memory;
 		this.#base = memory.base;
 		this.#exports = exports;
+	}
+
+	#discard(discard: NonNullable<CpuOptions['discard']>, address: number, length: number): void {
+		const at = this.#at(address, length);
+		discard(this.#memory.u8.buffer, at, length);
+		this.#written(address, length);
 	}
 
 	#at(address: number, length: number): number {

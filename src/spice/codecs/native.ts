@@ -20,6 +20,11 @@ type Arguments = [
 export interface NativeAddon {
 	encode(...image: Arguments): Uint8Array;
 	encodeAsync(...image: Arguments): Promise<Uint8Array>;
+	/**
+	 * Gives the host back the whole pages inside the range of a private anonymous mapping (a WebAssembly memory): they
+	 * read as zeros afterwards. Returns how many bytes that were.
+	 */
+	discard(buffer: ArrayBuffer, offset: number, length: number): number;
 	/** Whether LZ4 was compiled in. */
 	readonly lz4: boolean;
 }
