@@ -8,6 +8,7 @@ import { Apt } from './apt.ts';
 import { temporaryFolder } from './cache.ts';
 import { Cpio } from './cpio.ts';
 import { dataFolder } from './data.ts';
+import { ioctlTool } from './ioctl-tool.ts';
 import { currentKernel, FAST_WORDS, moduleTree, vmlinuz } from './kernel.ts';
 import { modulesAlias, modulesDep } from './modules.ts';
 import type { Recipe } from './recipe.ts';
@@ -24,7 +25,7 @@ const MODULES = [
 export const mini: Recipe = {
 	name: 'debian-mini',
 	summary: "Debian's 686 kernel with busybox in an initramfs, about 30 s from nothing to a shell",
-	version: 2,
+	version: 3,
 	// Serial first and screen last would make the screen the console that init's shell reads: the serial line is.
 	append: `console=tty0 console=ttyS0,115200 ${FAST_WORDS}`,
 	files: { kernel: 'vmlinuz', initrd: 'initrd.cpio' },
@@ -62,6 +63,7 @@ export const mini: Recipe = {
 					])
 						archive.folder(name);
 					archive.file('bin/busybox', await readFile(join(tree, 'bin/busybox')), 0o755);
+					archive.file('sbin/ioctl', ioctlTool(), 0o755);
 					const data = dataFolder('debian-mini');
 					archive.file('init', await readFile(join(data, 'init')), 0o755);
 					archive.file('etc/profile', await readFile(join(data, 'profile')));

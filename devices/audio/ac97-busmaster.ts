@@ -144,6 +144,9 @@ export class BusMaster {
 		this.#fetched = false;
 		this.#address = 0;
 		this.#flags = 0;
+		this.#rate = 0;
+		this.#since = 0;
+		this.#moved = 0;
 	}
 
 	save(): { [key: string]: StateValue } {

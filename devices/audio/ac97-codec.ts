@@ -6,7 +6,7 @@
 import { type AudioVolume, RegisterFile, registers, type StateValue, tracePoints } from '../../src/core/index.ts';
 
 export const mixer = registers({
-	reset: { at: 0x00, size: 2, w: 0, doc: 'any write resets all registers of the codec' },
+	codecReset: { at: 0x00, size: 2, w: 0, doc: 'any write resets all registers of the codec' },
 	masterVolume: { at: 0x02, size: 2, reset: 0x8000, w: 0xbf3f, doc: 'mute; attenuation left and right, 1.5 dB a step' },
 	pcmOutVolume: { at: 0x18, size: 2, reset: 0x8808, w: 0x9f1f, doc: 'mute; attenuation left and right, 1.5 dB a step' },
 	recordSelect: { at: 0x1a, size: 2, w: 0x0707, doc: 'source left and right: 0 mic, 4 line in' },
@@ -63,7 +63,7 @@ export class Ac97Codec {
 		const rates = () => this.#settleRates();
 		this.regs = new RegisterFile(mixer, {
 			write: {
-				reset: () => this.reset(),
+				codecReset: () => this.reset(),
 				masterVolume: () => {
 					this.regs.masterVolume = saturate(this.regs.masterVolume);
 					this.#events.volumes();
