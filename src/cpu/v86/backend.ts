@@ -51,6 +51,11 @@ const LONGEST_SLEEP = 100;
 const FLAG_INTERRUPT = 0x200;
 /** More than the instructions of one round of the core's inner loop (v86 cpu.rs, LOOP_COUNTER). */
 const ROUND = 200_000;
+/**
+ * Accesses in one round. A string instruction on anything but RAM runs to its end however far that is, 4 GiB and
+ * minutes away if the guest likes; no other code comes near this number.
+ */
+const MOST_ACCESSES = 1 << 25;
 /** Log lines for exceptions that one device lets out. */
 const MOST_FAULTS = 8;
 const TRIPLE_FAULT = 'triple fault';
@@ -83,6 +88,8 @@ export class V86Backend implements CpuBackend {
 	#deferred: (() => void)[] = [];
 	/** The guest is inside a port or memory access. */
 	#busy = false;
+	/** Such accesses in the core's present round. */
+	#accesses = 0;
 	#inSlice = false;
 	#flushWanted = false;
 	#paused = false;
@@ -144,7 +151,7 @@ export class V86Backend implements CpuBackend {
 		this.#random = options.time === 'real' ? new HostRandom() : new SeededRandom();
 		this.portRegisters = new CorePortRegisters(this.#memory);
 		this.#jit = new Jit(core, this.#memory);
-		this.dma = new GuestRam(this.#memory, exports);
+		this.dma = new GuestRam(this.#memory, exports, options.discard);
 		this.#videoMemory = options.videoMemory;
 		this.#video = new VideoWindows(this.#memory, exports, options.videoMemory, () => this.#flushTlb());
 		const faults = { caught: (name: string, error: unknown) => this.#caught(name, error) };
@@ -300,6 +307,7 @@ export class V86Backend implements CpuBackend {
 
 	/** The core's run_hardware_timers: between two instructions. Returns ms until it has to be called again. */
 	#atTimers(): number {
+		this.#accesses = 0;
 		const now = this.#time.now();
 		this.#controllers.levelCascade();
 		this.#runTimers(now);
@@ -340,73 +348,81 @@ export class V86Backend implements CpuBackend {
 		}
 	}
 
-	#portRead8(port: number): number {
+	/** Begins a port or memory callback. */
+	#enter(): void {
 		this.#busy = true;
+		if (++this.#accesses > MOST_ACCESSES) throw new Error('one instruction went on for too long');
+	}
+
+	#portRead8(port: number): number {
+		this.#enter();
 		const value = this.ports.read8(port);
 		this.#busy = false;
 		return value;
 	}
 	#portRead16(port: number): number {
-		this.#busy = true;
+		this.#enter();
 		const value = this.ports.read16(port);
 		this.#busy = false;
 		return value;
 	}
 	#portRead32(port: number): number {
-		this.#busy = true;
+		this.#enter();
 		const value = this.ports.read32(port);
 		this.#busy = false;
 		return value;
 	}
 	#portWrite8(port: number, value: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.ports.write8(port, value);
 		this.#busy = false;
 	}
 	#portWrite16(port: number, value: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.ports.write16(port, value);
 		this.#busy = false;
 	}
 	#portWrite32(port: number, value: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.ports.write32(port, value);
 		this.#busy = false;
 	}
 	#memoryRead8(address: number): number {
-		this.#busy = this.dma.locked = true;
+		this.#enter();
+		this.dma.locked = true;
 		const value = this.mmio.read8(address);
 		this.#busy = this.dma.locked = false;
 		return value;
 	}
 	#memoryRead32(address: number): number {
-		this.#busy = this.dma.locked = true;
+		this.#enter();
+		this.dma.locked = true;
 		const value = this.mmio.read32(address);
 		this.#busy = this.dma.locked = false;
 		return value;
 	}
 	#memoryWrite8(address: number, value: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.mmio.write8(address, value);
 		this.#busy = false;
 	}
 	#memoryWrite16(address: number, value: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.mmio.write16(address, value);
 		this.#busy = false;
 	}
 	#memoryWrite32(address: number, value: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.mmio.write32(address, value);
 		this.#busy = false;
 	}
 	#memoryWrite64(address: number, low: number, high: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.mmio.write64(address, low, high);
 		this.#busy = false;
 	}
 	#memoryWrite128(address: number, d0: number, d1: number, d2: number, d3: number): void {
-		this.#busy = true;
+		this.#enter();
 		this.mmio.write128(address, d0, d1, d2, d3);
 		this.#busy = false;
 	}

@@ -22,12 +22,7 @@ export class IrqLines {
 	#pulsed = 0;
 
 	/** `lowerQuietly` takes a line down where no interrupt may be delivered. */
-	constructor(
-		inputs: InterruptInputs,
-		busy: () => boolean,
-		waiting: () => void,
-		lowerQuietly: (line: number) => void,
-	) {
+	constructor(inputs: InterruptInputs, busy: () => boolean, waiting: () => void, lowerQuietly: (line: number) => void) {
 		this.#inputs = inputs;
 		this.#busy = busy;
 		this.#waiting = waiting;

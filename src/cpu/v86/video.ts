@@ -30,6 +30,9 @@ const APIC_PAGES = [0xfec00, 0xfee00];
 /** How many of the newest TLB entries are looked at before all of them. */
 const NEWEST = 4;
 
+/** 128 bits in 32-bit accesses. */
+const CALLBACKS_AN_ACCESS = 4;
+
 /** Pieces are cut in this unit, bytes. */
 const GRAIN = 0x10000;
 
@@ -77,7 +80,6 @@ export class Window implements IoHandler {
 	#pages: number[] = [];
 	/** Virtual minus physical page number of the access before: the next one has most likely the same. */
 	#delta = 0;
-
 	constructor(owner: VideoWindows, memory: LinearMemory, base: number, hidden: number, length: number) {
 		this.#owner = owner;
 		this.#memory = memory;
@@ -96,6 +98,7 @@ export class Window implements IoHandler {
 	}
 
 	#redirect(offset: number, write: boolean): void {
+		if (this.#owner.sameAccess(this.#hidden + offset)) return;
 		const page = Math.floor((this.#base + offset) / PAGE);
 		const pages = this.#pages;
 		for (let i = 0; i < pages.length; i += 2) {
@@ -171,6 +174,9 @@ export class VideoWindows {
 	readonly #dirty: Uint8Array;
 	readonly #windows = new Set<Window>();
 	readonly #flush: () => void;
+	/** The 16 bytes of the last access that was turned, and how many more callbacks may belong to it. */
+	#block = -1;
+	#rest = 0;
 
 	/** `flush` drops the core's whole TLB as soon as that is safe. */
 	constructor(memory: LinearMemory, exports: CoreExports, size: number, flush: () => void) {
@@ -212,8 +218,23 @@ export class VideoWindows {
 
 	/** The memory map has changed. */
 	changed(stretches: readonly Seen[]): void {
+		this.#rest = 0;
 		for (const window of this.#windows) window.seenIn(stretches);
 		if (this.fast) this.#flush();
+	}
+
+	/**
+	 * Whether a callback is part of the access before it: the core makes up to four of a wide one, and the rest of them
+	 * would search the whole cache in vain.
+	 */
+	sameAccess(physical: number): boolean {
+		if (this.#rest > 0 && physical >>> 4 === this.#block) {
+			this.#rest--;
+			return true;
+		}
+		this.#block = physical >>> 4;
+		this.#rest = CALLBACKS_AN_ACCESS - 1;
+		return false;
 	}
 
 	dirty(physical: number, bytes: number): void {
@@ -245,6 +266,7 @@ export class VideoWindows {
 
 	/** Makes the TLB entries of the pages set in `pages` read-only, so that the next write to each arrives here. */
 	#rearm(first: number, pages: Uint8Array): void {
+		this.#rest = 0;
 		const i32 = this.#memory.i32;
 		const base = this.#memory.base >>> 12;
 		const count = Math.min(i32[VALID_TLB_ENTRIES_COUNT >> 2], VALID_TLB_ENTRY_MAX);
