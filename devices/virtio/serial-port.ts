@@ -148,7 +148,6 @@ export class SerialPort implements CharDevice {
 		return {
 			guestOpen: this.#guestOpen,
 			hostOpen: this.#hostIsOpen,
-			starved: this.#starved,
 			job: (this.#job ? { chain: this.#job.chain.save(), offset: this.#job.offset } : null) as StateValue,
 		};
 	}
