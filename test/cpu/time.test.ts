@@ -7,10 +7,13 @@ import {
 	countingHandler,
 	forever,
 	hlt,
+	inc,
+	iret,
 	rdtsc,
 	run,
 	sti,
 	store,
+	store32,
 	untilHalt,
 	VECTOR,
 	withInterrupts,
@@ -163,4 +166,52 @@ test.serial('instructions are counted as executed', async (t) => {
 	cpu.startFlat(START);
 	untilHalt(cpu);
 	t.is(cpu.instructions - before, 1 + 2 * 5000 + 2);
+});
+
+test.serial('a guest that only keeps its clock is woken less often, until something happens', async (t) => {
+	const cpu = await createV86({ ...options, time: 'real' });
+	const apic = 0xfee00000;
+	const arm = store32(apic + 0x380, 4000); // initial count: 4 ms at 1 MHz
+	// The local APIC's timer on its own vector, one-shot, armed anew in each turn.
+	cpu.dma.write(HANDLER, code(inc(COUNTER), arm, store32(apic + 0xb0, 0), iret));
+	cpu.dma.write(HANDLER + 0x100, countingHandler(5, COUNTER + 4));
+	const handlers = new Map([
+		[VECTOR + 15, HANDLER],
+		[VECTOR + 5, HANDLER + 0x100],
+	]);
+	const setup = withInterrupts(cpu, START, handlers);
+	const on = [
+		...store32(apic + 0xf0, 0x1ff), // spurious vector, enabled
+		...store32(apic + 0x3e0, 0x0b), // divide by 1
+		...store32(apic + 0x320, VECTOR + 15),
+		...arm,
+	];
+	cpu.dma.write(START, code([...setup], on, sti, hlt, [0xeb, 0xfd]));
+	cpu.startFlat(START);
+	const longest = async (ms: number) => {
+		let most = 0;
+		const start = performance.now();
+		while (performance.now() - start < ms) {
+			const rest = cpu.runSlice();
+			most = Math.max(most, rest);
+			await sleep(Math.max(1, rest));
+		}
+		return most;
+	};
+	t.true((await longest(300)) <= 5);
+	await longest(1500);
+	const idle = await longest(200);
+	t.true(idle >= 15 && idle <= 40, `${idle}`);
+	await longest(4500);
+	const longer = await longest(200);
+	t.true(longer >= 80 && longer <= 100, `${longer}`);
+	cpu.irq(5).set(true);
+	t.true((await longest(300)) <= 5);
+	t.is(cpu.dma.read32(COUNTER + 4), 1);
+	t.true(cpu.dma.read32(COUNTER) > 20);
+	// A device's timer is never late for that.
+	await longest(1500);
+	const timer = cpu.clock.timer(() => {});
+	timer.arm(cpu.clock.now() + 3e6);
+	t.true(cpu.runSlice() <= 3);
 });

@@ -25,6 +25,7 @@ import { CorePortRegisters } from './port-registers.ts';
 import { Ports } from './ports.ts';
 import { HostRandom, type RandomSource, SeededRandom } from './random.ts';
 import { readRegisters, writeFlat } from './registers.ts';
+import { Repose } from './repose.ts';
 import { proveRedirect } from './selftest.ts';
 import { STACK_POINTER } from './stackpointer.ts';
 import {
@@ -48,6 +49,9 @@ import { type LoadedCore, loadCore } from './wasm.ts';
 const STATE_VERSION = 1;
 /** The longest sleep, ms; also what the core answers for "no timer of mine is armed". */
 const LONGEST_SLEEP = 100;
+/** LVT timer register, and its mode bits; 0 is one-shot (Intel SDM volume 3, 11.5.1). */
+const APIC_LVT_TIMER = 0xfee00320;
+const APIC_TIMER_MODE = 3 << 17;
 const FLAG_INTERRUPT = 0x200;
 /** More than the instructions of one round of the core's inner loop (v86 cpu.rs, LOOP_COUNTER). */
 const ROUND = 200_000;
@@ -83,6 +87,7 @@ export class V86Backend implements CpuBackend {
 	readonly #videoMemory: number;
 	readonly #controllers: Controllers;
 	readonly #tsc: TimeStampCounter;
+	readonly #repose = new Repose();
 	readonly #faults = new Map<string, number>();
 	#notice: string | undefined;
 	#deferred: (() => void)[] = [];
@@ -247,15 +252,25 @@ export class V86Backend implements CpuBackend {
 		const next = Math.min(this.clock.next, this.#dead() ? Number.POSITIVE_INFINITY : this.#apicNext);
 		if (next !== Number.POSITIVE_INFINITY && this.#time.skip(next)) return 0;
 		const now = this.#time.now();
-		const ms = Math.min((next - now) / 1e6, LONGEST_SLEEP);
+		const lateness = this.#repose.look(now, this.instructions);
+		const late = lateness > 0 && next === this.#apicNext && this.#oneShot();
+		const end = late ? Math.min(Math.max(next, now + lateness), this.clock.next) : next;
+		const ms = Math.min((end - now) / 1e6, LONGEST_SLEEP);
 		if (ms <= 0) return 0;
 		this.#sleepUntil = now + ms * 1e6;
 		// Host timers count whole ms: rounded down, a sleep would end early and cost a second one.
 		return Math.ceil(ms);
 	}
 
+	/** The local APIC's timer runs once: the core drops periods that it is late for. */
+	#oneShot(): boolean {
+		return (this.#core.exports.read32s(APIC_LVT_TIMER) & APIC_TIMER_MODE) === 0;
+	}
+
 	#wake(): void {
-		if (!this.#inSlice) this.onWake?.();
+		if (this.#inSlice) return;
+		this.#repose.disturb(this.#time.now(), this.instructions);
+		this.onWake?.();
 	}
 
 	/** Everything that had to wait for a safe place. */

@@ -52,6 +52,7 @@ const functions = {
 	jit_clear_cache_js: 0,
 	jit_dirty_cache: 2,
 	main_loop: 0,
+	read32s: 1,
 	reset_cpu: 0,
 	rust_init: 0,
 	set_tsc: 2,
