@@ -28,11 +28,13 @@ export class WavFile implements AudioSink {
 
 	/** Replaces the file. Throws TsvmError when it cannot. */
 	static async create(path: string, warn: (line: string) => void): Promise<WavFile> {
+		let file: FileHandle | undefined;
 		try {
-			const file = await open(path, 'w');
+			file = await open(path, 'w');
 			await file.write(header(0), 0, HEADER, 0);
 			return new WavFile(file, path, warn);
 		} catch (error) {
+			await file?.close().catch(() => {});
 			throw new TsvmError('audio', `cannot write ${path}: ${(error as Error).message}`, 'check --audio');
 		}
 	}

@@ -2,6 +2,7 @@
  * An i440FX board as `qemu -machine pc` wires it: which device sits where, which line goes to which request.
  * Slot 0 host bridge; 1.0 ISA bridge, 1.1 IDE, 1.3 power management; 2 display; virtio.ts says where the others are.
  */
+import { Ac97, PcSpeaker } from '../../devices/audio/index.ts';
 import { COM_PORTS, Uart16550 } from '../../devices/char/uart16550.ts';
 import { fillCmos } from '../../devices/chipset/cmos.ts';
 import { Debugcon } from '../../devices/chipset/debugcon.ts';
@@ -19,6 +20,7 @@ import { QxlVga } from '../../devices/display/qxl/index.ts';
 import { AtaDisk, type IdeDrive, Piix3Ide } from '../../devices/ide/index.ts';
 import { I8042, Ps2Keyboard, Ps2Mouse, VmMouse, Vmport } from '../../devices/input/index.ts';
 import { PciBus } from '../../devices/pci/bus.ts';
+import type { AudioMixer } from '../audio/index.ts';
 import type { CharBackend, Device, DeviceState, DisplaySink, FwCfgContents, StateValue } from '../core/index.ts';
 import type { CpuBackend } from '../cpu/backend.ts';
 import type { MachineConfig } from './config.ts';
@@ -37,6 +39,8 @@ export interface BoardParts {
 	/** Primary master and slave, secondary master and slave. */
 	readonly drives: readonly (IdeDrive | undefined)[];
 	readonly virtio: VirtioParts;
+	/** What sound devices play into and record from; without it they are not there. */
+	readonly audio?: AudioMixer;
 	/** The guest pulled a reset line or switched its power off. Called in the middle of the guest's access. */
 	readonly onReset: () => void;
 	readonly onPowerOff: () => void;
@@ -50,6 +54,7 @@ export interface BoardParts {
  */
 const LOW_BIOS = 256 << 10;
 const MIB = 1 << 20;
+const AC97_SLOT = 6;
 
 export class Board {
 	readonly cpu: CpuBackend;
@@ -85,7 +90,7 @@ export class Board {
 		);
 
 		const pit = this.#add('pit', new Pit(cpu, ports, irqs.source(0)));
-		this.#add('port61', new Port61(cpu, ports, pit.channels[2]));
+		const port61 = this.#add('port61', new Port61(cpu, ports, pit.channels[2]));
 		this.#add('port92', new Port92(cpu, ports, parts.onReset));
 		this.#add('dma', new Dma8237(cpu, ports));
 		const rtc = this.#add('rtc', new Rtc(cpu, ports, irqs.source(8)));
@@ -128,6 +133,11 @@ export class Board {
 		this.pci.plug(1, ide.pci, 1);
 		this.pci.plug(1, this.pm.pci, 3);
 		this.pci.plug(2, this.qxl.pci);
+		if (parts.audio) {
+			const ac97 = this.#add('AC97', createAc97(cpu, parts.audio));
+			this.pci.plug(AC97_SLOT, ac97.pci);
+			this.#add('pcspk', new PcSpeaker(cpu, pit.channels[2], port61, parts.audio.voice('pc-speaker')));
+		}
 		this.virtio = createVirtio(cpu, parts.virtio);
 		for (const { name, slot, device } of this.virtio.slots) {
 			this.#add(name, device);
@@ -181,6 +191,15 @@ export class Board {
 		const low = this.#bios.subarray(Math.max(0, this.#bios.length - LOW_BIOS));
 		this.cpu.dma.write(MIB - low.length, low);
 	}
+}
+
+function createAc97(host: CpuBackend, audio: AudioMixer): Ac97 {
+	return new Ac97({
+		host,
+		out: audio.voice('ac97.po', true),
+		in: audio.capture('ac97.pi'),
+		mic: audio.capture('ac97.mc'),
+	});
 }
 
 function createQxl({ cpu, config, sink, vgaBios }: BoardParts): QxlVga {

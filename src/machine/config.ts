@@ -141,6 +141,19 @@ const Qmp = z
 	})
 	.meta({ description: 'unix:PATH' });
 
+/** Where sound goes beside SPICE. */
+export type AudioConfig = { readonly kind: 'none' } | { readonly kind: 'wav'; readonly path: string };
+
+const Audio = z
+	.string()
+	.transform((spec, ctx): AudioConfig => {
+		if (spec === 'none') return { kind: 'none' };
+		const match = /^wav:(.+)$/s.exec(spec);
+		if (!match) return refuse(ctx, `'${spec}' is no place for sound`, 'write wav:FILE or none');
+		return { kind: 'wav', path: match[1] };
+	})
+	.meta({ description: 'wav:FILE, or none: not even to SPICE clients' });
+
 const Tls = z.strictObject({
 	port: Port,
 	cert: Path.optional().meta({ description: 'PEM file; without one a certificate is made for this run' }),
@@ -211,6 +224,8 @@ export const MachineConfig = z
 		disks: z.array(Disk).max(16, 'there is room for 16 disks').default([]),
 		cdrom: Path.optional().meta({ description: 'medium in the CD-ROM drive, which is there without one too' }),
 		boot: Boot.prefault({}),
+		sound: z.boolean().default(true).meta({ description: 'an AC97 controller, and the PC speaker heard' }),
+		audio: z.array(Audio).default([]).meta({ description: 'where sound goes beside SPICE' }),
 		serials: z.array(Serial).max(4, 'there are four serial ports').default([]),
 		spice: Spice.nullable().default(null),
 		qmp: z.array(Qmp).default([]),
@@ -247,6 +262,10 @@ export const MachineConfig = z
 		if (ide > 4) refuse(ctx, 'there is room for four IDE drives', 'put the others on the virtio bus', ['disks']);
 		if (ide === 4 && config.cdrom !== undefined)
 			refuse(ctx, 'four disks leave no room for a CD-ROM', 'give three disks', ['cdrom']);
+		if (!config.sound && config.audio.some((audio) => audio.kind !== 'none'))
+			refuse(ctx, 'a machine without sound has nothing to record', 'leave no-sound or audio out', ['audio']);
+		if (config.audio.length > 1 && config.audio.some((audio) => audio.kind === 'none'))
+			refuse(ctx, 'none goes with nothing else', '', ['audio']);
 		if (config.serials.filter((serial) => serial.kind === 'stdio').length > 1)
 			refuse(ctx, 'only one serial port can be on stdio', 'use file:PATH or unix:PATH for the others', ['serials']);
 	});

@@ -3,6 +3,7 @@
  * public API share. Words are QEMU's (qapi/run-state.json, block-core.json, pci.json, ui.json), so that its clients
  * find what they know; the machine behind it knows nothing of sockets or JSON.
  */
+import type { AudioInfo } from '../audio/index.ts';
 import type { InputEvents } from '../core/index.ts';
 import type { CpuRegisters } from '../cpu/backend.ts';
 import type { MachineConfig } from './config.ts';
@@ -176,6 +177,8 @@ export interface MachineControl {
 		options: { readonly force: boolean; readonly readOnlyMode: 'retain' | 'read-only' | 'read-write' },
 	): Promise<void>;
 
+	/** How sound is going; absent in a machine without sound. */
+	readonly audio?: { info(): AudioInfo };
 	/** Absent without a SPICE server. */
 	readonly spice?: SpiceControl;
 	pciTree(): readonly PciInfo[];

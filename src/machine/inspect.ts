@@ -11,6 +11,7 @@ const TYPES: Readonly<Record<string, string>> = {
 	'piix3-ide': 'piix3-ide',
 	PIIX4_PM: 'PIIX4_PM',
 	'qxl-vga': 'qxl-vga',
+	AC97: 'AC97',
 	'virtio-serial': 'virtio-serial-pci',
 	'virtio-balloon': 'virtio-balloon-pci',
 	'virtio-blk': 'virtio-blk-pci',

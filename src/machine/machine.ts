@@ -1,10 +1,12 @@
 /** A machine's life: made from a description, started, stopped, reset, ended; and what may be asked of it meanwhile. */
 import { fwCfgContents } from '../../firmware/index.ts';
+import type { AudioMixer } from '../audio/index.ts';
 import type { InputEvents } from '../core/index.ts';
 import type { CpuBackend, CpuFailure, CpuRegisters } from '../cpu/backend.ts';
 import { createV86 } from '../cpu/v86/index.ts';
 import { Display } from '../spice/display/display.ts';
 import type { SpiceServer } from '../spice/server.ts';
+import { MachineAudio } from './audio.ts';
 import { Board } from './board.ts';
 import { loadBoot } from './boot.ts';
 import { type MachineConfig, type MachineOptions, parseConfig, videoMemorySize } from './config.ts';
@@ -49,6 +51,7 @@ interface Parts {
 	readonly display: Display;
 	readonly drives: Drives;
 	readonly serials: SerialPorts;
+	readonly audio: MachineAudio | undefined;
 }
 
 export class Machine implements MachineControl {
@@ -62,6 +65,7 @@ export class Machine implements MachineControl {
 	readonly #inputs = new Inputs();
 	readonly #drives: Drives;
 	readonly #serials: SerialPorts;
+	readonly #audio: MachineAudio | undefined;
 	readonly #loop: RunLoop;
 	readonly #listeners = new Set<MachineEventListener>();
 	#status: RunState = 'prelaunch';
@@ -92,7 +96,9 @@ export class Machine implements MachineControl {
 			});
 			undo.push(() => cpu.dispose());
 			if (cpu.notice !== undefined) host.warn?.(cpu.notice);
-			const machine = new Machine({ config, host, cpu, display, drives, serials }, boot);
+			const audio = await MachineAudio.open(config, cpu.clock, host);
+			undo.push(() => audio?.close());
+			const machine = new Machine({ config, host, cpu, display, drives, serials, audio }, boot);
 			if (config.spice) await machine.#openSpice(config.spice);
 			return machine;
 		} catch (error) {
@@ -102,13 +108,14 @@ export class Machine implements MachineControl {
 	}
 
 	private constructor(parts: Parts, boot: Awaited<ReturnType<typeof loadBoot>>) {
-		const { config, host, cpu, display, drives, serials } = parts;
+		const { config, host, cpu, display, drives, serials, audio } = parts;
 		this.config = config;
 		this.display = display;
 		this.#host = host;
 		this.#cpu = cpu;
 		this.#drives = drives;
 		this.#serials = serials;
+		this.#audio = audio;
 		this.ended = new Promise((resolve) => {
 			this.#finish = resolve;
 		});
@@ -128,6 +135,7 @@ export class Machine implements MachineControl {
 			sink: display,
 			serials,
 			drives: drives.ideDrives,
+			audio: audio?.mixer,
 			virtio: virtioParts(config, drives.virtioDisks),
 			onReset: () => this.#queueReset(),
 			onPowerOff: () => this.#cpu.defer(() => void this.quit('guest-shutdown')),
@@ -151,6 +159,9 @@ export class Machine implements MachineControl {
 	}
 	get status(): RunState {
 		return this.#status;
+	}
+	get audio(): AudioMixer | undefined {
+		return this.#audio?.mixer;
 	}
 	get inputs(): InputEvents {
 		return this.#inputs;
@@ -269,6 +280,7 @@ export class Machine implements MachineControl {
 		} catch (error) {
 			lost = `a disk could not be written: ${error instanceof Error ? error.message : String(error)}`;
 		}
+		await this.#audio?.close();
 		closeSerials(this.#serials);
 		this.#cpu.dispose();
 		this.#finish({ cause, failure: failure ?? lost });

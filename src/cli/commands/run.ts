@@ -31,6 +31,8 @@ export interface RunFlags {
 	readonly cdrom?: string;
 	readonly boot?: string;
 	readonly serial?: readonly string[];
+	readonly sound: boolean;
+	readonly audio?: readonly string[];
 	readonly qmp?: readonly string[];
 	readonly snapshot?: true;
 	readonly name?: string;
@@ -56,6 +58,8 @@ export function runCommand(): Command {
 		.option('--initrd <FILE>', 'initial RAM disk for --kernel')
 		.option('--append <WORDS>', 'kernel command line')
 		.option('--serial <WHERE>', 'serial port: stdio, none, file:PATH or unix:PATH; repeat for COM2..COM4', collect)
+		.option('--audio <WHERE>', 'sound beside SPICE: wav:FILE; or none, not even to SPICE clients (repeatable)', collect)
+		.option('--no-sound', 'no AC97 controller, no PC speaker')
 		.option('--name <NAME>', 'name of the machine, shown by clients (default: from the disk)')
 		.option('--uuid <UUID>', 'UUID that firmware and clients see')
 		.optionsGroup('Display (SPICE):')
@@ -88,6 +92,7 @@ const FLAGS: Readonly<Record<string, string>> = {
 	'spice.secureChannels': '--secure-channels',
 	'spice.tls': '--tls-cert',
 	append: '--append',
+	audio: '--audio',
 	cdrom: '--cdrom',
 	initrd: '--initrd',
 	memory: '--memory',
@@ -224,6 +229,8 @@ async function machineOptions(disk: string | undefined, flags: RunFlags): Promis
 		disks: disk === undefined ? [] : [{ file: disk, snapshot: flags.snapshot ?? false }],
 		cdrom: flags.cdrom,
 		boot: parseBoot(flags.boot),
+		sound: flags.sound,
+		audio: flags.audio?.slice(),
 		serials: flags.serial?.slice(),
 		spice: await spiceOptions(flags),
 		qmp: flags.qmp?.slice(),

@@ -7,7 +7,7 @@ import { screendump } from '../screendump.ts';
 import { type ControlContext, packageText, QEMU_VERSION } from './context.ts';
 import { Int, QmpError, validate } from './errors.ts';
 import { InputSendEvent, inputSendEvent, SendKey, sendKey } from './input-commands.ts';
-import { blockView, pciView, spiceView } from './views.ts';
+import { audioView, blockView, pciView, spiceView } from './views.ts';
 
 export interface QmpCommand {
 	/** Checks the arguments and does it; the result is the reply's `return`, or undefined for `{}`. Throws QmpError or TsvmError. */
@@ -81,6 +81,7 @@ export const COMMANDS: ReadonlyMap<string, QmpCommand> = new Map(
 			...(input.absolute ? [{ index: 3, name: 'vmmouse', current: true, absolute: true }] : []),
 			{ index: 2, name: 'QEMU PS/2 Mouse', current: !input.absolute, absolute: false },
 		]),
+		'x-query-audio': command(Nothing, ({ machine }) => audioView(machine.audio?.info())),
 		stop: command(Nothing, ({ machine }) => machine.stop()),
 		cont: command(Nothing, ({ machine }) => machine.cont()),
 		system_reset: command(Nothing, ({ machine }) => machine.reset()),

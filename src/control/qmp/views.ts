@@ -1,4 +1,5 @@
 /** The machine's state in the shapes of qapi: block-core.json, pci.json, ui.json. */
+import type { AudioInfo, CaptureInfo, VoiceInfo } from '../../audio/index.ts';
 import type { BlockInfo, PciInfo, PciRegion, SpiceInfo } from '../../machine/control.ts';
 import { pciClassName } from '../../machine/pci-classes.ts';
 
@@ -71,6 +72,29 @@ export function spiceView(info: SpiceInfo | undefined): Record<string, unknown> 
 			'channel-id': channel.channelId,
 			tls: channel.tls,
 		})),
+	};
+}
+
+/** Not QEMU's: how each device's sound is going. Frames count at the host's rate for voices, at their own for captures. */
+export function audioView(info: AudioInfo | undefined): Record<string, unknown> {
+	if (!info) return { enabled: false, running: false, 'back-ends': 0, sources: 0, voices: [], captures: [] };
+	const stream = (each: VoiceInfo | CaptureInfo) => ({
+		name: each.name,
+		active: each.active,
+		rate: each.rate,
+		frames: each.frames,
+		underruns: each.underruns,
+		overruns: each.overruns,
+		'buffered-ms': Math.round(each.buffered),
+		volume: each.volume,
+	});
+	return {
+		enabled: true,
+		running: info.running,
+		'back-ends': info.backends,
+		sources: info.sources,
+		voices: info.voices.map(stream),
+		captures: info.captures.map(stream),
 	};
 }
 
