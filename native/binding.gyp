@@ -1,10 +1,11 @@
 {
 	# lz4_dir: folder with lz4.c, or empty. install.mjs gives it.
-	'variables': { 'lz4_dir%': '' },
+	# opus_libs: how to link with libopus, or empty; opus_cflags goes with it.
+	'variables': { 'lz4_dir%': '', 'opus_libs%': '', 'opus_cflags%': '' },
 	'targets': [
 		{
 			'target_name': 'tsvm',
-			'sources': ['src/addon.cc', 'src/quic.cc', 'src/lz.cc', 'src/lz4_image.cc', 'src/discard.cc'],
+			'sources': ['src/addon.cc', 'src/quic.cc', 'src/lz.cc', 'src/lz4_image.cc', 'src/discard.cc', 'src/opus.cc'],
 			'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
 			'defines': ['NAPI_VERSION=8', 'NAPI_CPP_EXCEPTIONS'],
 			'cflags!': ['-fno-exceptions', '-O2'],
@@ -24,6 +25,12 @@
 					'defines': ['TSVM_LZ4'],
 					'include_dirs': ['<(lz4_dir)'],
 					'sources': ['src/lz4_code.c']
+				}],
+				['opus_libs!=""', {
+					'defines': ['TSVM_OPUS'],
+					'cflags': ['<@(opus_cflags)'],
+					'libraries': ['<@(opus_libs)'],
+					'xcode_settings': { 'OTHER_CFLAGS': ['<@(opus_cflags)'] }
 				}]
 			]
 		}

@@ -40,6 +40,14 @@ function lz4Dir() {
 	}
 }
 
+/** What compiler and linker need for libopus, by pkg-config (Debian: libopus-dev); none without it. */
+function opusFlags() {
+	const ask = (what) => spawnSync('pkg-config', [what, 'opus'], { encoding: 'utf8' });
+	const libs = ask('--libs');
+	if (libs.status !== 0 || libs.stdout.trim() === '') return [];
+	return [`-Dopus_libs=${libs.stdout.trim()}`, `-Dopus_cflags=${ask('--cflags').stdout.trim()}`];
+}
+
 /** Where Node's own headers lie when the system installed them (Debian: /usr/include/node): no download then. */
 function headers() {
 	const prefix = path.dirname(path.dirname(process.execPath));
@@ -61,7 +69,7 @@ export function build(output = 'pipe') {
 			encoding: 'utf8',
 			maxBuffer: 64 << 20,
 		});
-	let done = run('configure', '--', `-Dlz4_dir=${lz4Dir()}`);
+	let done = run('configure', '--', `-Dlz4_dir=${lz4Dir()}`, ...opusFlags());
 	if (done.status === 0) done = run('build');
 	if (done.status === 0) return { ok: true };
 	const words = `${done.stdout ?? ''}\n${done.stderr ?? ''}`.split('\n');

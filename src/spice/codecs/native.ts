@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { OpusDecoder, OpusEncoder } from './opus.ts';
 
 /** native/src/addon.cc, enum Codec. */
 export const NativeCodec = { quic: 0, lz: 1, lz4: 2 } as const;
@@ -27,6 +28,13 @@ export interface NativeAddon {
 	discard(buffer: ArrayBuffer, offset: number, length: number): number;
 	/** Whether LZ4 was compiled in. */
 	readonly lz4: boolean;
+	/** With libopus only: native/src/opus.cc. Rate in Hz, bitrate in bits a second. */
+	readonly OpusEncoder?: new (
+		rate: number,
+		channels: number,
+		bitrate: number,
+	) => OpusEncoder;
+	readonly OpusDecoder?: new (rate: number, channels: number) => OpusDecoder;
 }
 
 export type NativeState = { readonly addon: NativeAddon } | { readonly addon: undefined; readonly reason: string };

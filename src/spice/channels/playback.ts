@@ -1,0 +1,193 @@
+/**
+ * Playback channel: what the machine plays, in packets of 10 ms, raw or Opus. SPICE protocol, "Playback channel".
+ *
+ * Packets leave as they come from the mixer, at the pace of the machine's clock. A client that does not take them in
+ * time loses the oldest ones: what it hears next is never further behind than QUEUE packets and the ack window.
+ */
+import { type AudioFormat, type AudioSink, type AudioVolume, HOST_AUDIO, tracePoints } from '../../core/index.ts';
+import { CapSet } from '../caps.ts';
+import type { ChannelBehaviour, ChannelFactory, ChannelLink } from '../channel.ts';
+import { haveOpus, type OpusEncoder, opusEncoder } from '../codecs/opus.ts';
+import { receiver, type Sender, sender } from '../protocol/kit.ts';
+import { main } from '../protocol/main.ts';
+import { PlaybackCap, playback } from '../protocol/playback.ts';
+import { AUDIO_FMT_S16, AudioDataMode, PACKET_FRAMES } from '../protocol/sound.ts';
+import { MediaStamps } from '../stamps.ts';
+import { VolumeTeller } from './sound.ts';
+
+/** What plays: the machine's mixer. */
+export interface PlaybackSource {
+	/** Returns the way to take the sink off again. */
+	addSink(sink: AudioSink): () => void;
+}
+
+export interface SoundOptions {
+	/** False keeps to raw samples although both sides could speak Opus. */
+	readonly compression?: boolean;
+}
+
+/** Packets that wait for a client that does not take them: 100 ms. */
+const QUEUE = 10;
+const PACKET_MS = (PACKET_FRAMES * 1000) / HOST_AUDIO.rate;
+const PACKET_SAMPLES = PACKET_FRAMES * HOST_AUDIO.channels;
+/**
+ * What a client is asked to hold back, ms: it must outlast the longest time that the guest keeps the server's thread.
+ * spice-gtk takes 200 by itself, which together with the guest's own buffer is more than a conversation bears.
+ */
+const CLIENT_LATENCY_MS = 150;
+/** How far clients' clocks run behind while no sound sets them; the main channel's greeting says the same. */
+const MM_TIME_LEAD_MS = 400;
+/** Bits a second. 10 ms of music are transparent at the first, and still good on a thin line at the second. */
+const BITRATE = 160_000;
+const BITRATE_LOW_BANDWIDTH = 64_000;
+
+const trace = tracePoints('spice.playback', {
+	start: ['mode'],
+	stop: ['packets', 'dropped'],
+	dropped: ['time'],
+});
+
+/** Makes playback channels that play what `source` plays. */
+export function createPlaybackChannel(source: PlaybackSource, options: SoundOptions = {}): ChannelFactory {
+	const factory = (link: ChannelLink) => new PlaybackChannel(link, source, options.compression ?? true);
+	// Whether there is Opus is known only once the addon has been looked for, which is no business of imports.
+	return Object.defineProperty(factory as ChannelFactory & { caps?: CapSet }, 'caps', {
+		get: () => CapSet.of(PlaybackCap.volume, PlaybackCap.latency, ...(haveOpus() ? [PlaybackCap.opus] : [])),
+	});
+}
+
+interface Packet {
+	readonly time: number;
+	readonly samples: Int16Array;
+}
+
+class PlaybackChannel implements ChannelBehaviour {
+	readonly receive = receiver(playback.client, {});
+	readonly #link: ChannelLink;
+	readonly #source: PlaybackSource;
+	readonly #send: Sender<typeof playback.server>;
+	readonly #volume: VolumeTeller;
+	readonly #stamps: MediaStamps;
+	readonly #opus: boolean;
+	#encoder: OpusEncoder | undefined;
+	#remove: (() => void) | undefined;
+
+	/** Something plays; and the client has been told so. */
+	#playing = false;
+	#told = false;
+	readonly #queue: Packet[] = [];
+	/** The packet that is being filled, samples. */
+	#packet = new Int16Array(PACKET_SAMPLES);
+	#filled = 0;
+	#packets = 0;
+	#dropped = 0;
+
+	constructor(link: ChannelLink, source: PlaybackSource, compression: boolean) {
+		this.#link = link;
+		this.#source = source;
+		this.#send = sender(link, playback.server);
+		this.#volume = new VolumeTeller(link, playback.server);
+		this.#stamps = new MediaStamps(() => link.session.mmTime(), PACKET_MS);
+		this.#opus = compression && haveOpus() && link.caps.has(PlaybackCap.opus);
+	}
+
+	/** Latency and mode come before anything is played: spice-gtk makes its stream by them. */
+	start(): void {
+		if (this.#link.caps.has(PlaybackCap.latency)) this.#send.latency({ latencyMs: CLIENT_LATENCY_MS });
+		const mode = this.#opus ? AudioDataMode.opus : AudioDataMode.raw;
+		this.#send.mode({ time: this.#link.session.mmTime(), mode, data: new Uint8Array(0) });
+		this.#link.onWritable = () => this.#flush();
+		this.#remove = this.#source.addSink(this.#sink());
+	}
+
+	closed(): void {
+		this.#remove?.();
+		this.#encoder = undefined;
+	}
+
+	/** A client without a volume of its own gets samples that have it in them already. */
+	#sink(): AudioSink {
+		const sink: AudioSink = {
+			start: (_format: AudioFormat) => {
+				this.#playing = true;
+				this.#stamps.restart();
+				this.#flush();
+			},
+			write: (samples) => this.#write(samples),
+			stop: () => {
+				if (this.#filled > 0) this.#enqueue();
+				this.#playing = false;
+				this.#flush();
+			},
+			latency: CLIENT_LATENCY_MS * 1e6,
+		};
+		if (!this.#link.caps.has(PlaybackCap.volume)) return sink;
+		return {
+			...sink,
+			volume: (volume: AudioVolume) => {
+				this.#volume.set(volume);
+				this.#flush();
+			},
+		};
+	}
+
+	#write(samples: Int16Array): void {
+		for (let at = 0; at < samples.length; ) {
+			const part = samples.subarray(at, at + PACKET_SAMPLES - this.#filled);
+			this.#packet.set(part, this.#filled);
+			this.#filled += part.length;
+			at += part.length;
+			if (this.#filled === PACKET_SAMPLES) this.#enqueue();
+		}
+		this.#flush();
+	}
+
+	#enqueue(): void {
+		this.#queue.push({ time: this.#stamps.next(), samples: this.#packet });
+		this.#packet = new Int16Array(PACKET_SAMPLES);
+		this.#filled = 0;
+		while (this.#queue.length > QUEUE) {
+			const packet = this.#queue.shift()!;
+			this.#dropped++;
+			trace.dropped(packet.time);
+		}
+	}
+
+	/** As much as the client can take, in the order in which it must hear of it. */
+	#flush(): void {
+		const link = this.#link;
+		if (link.writable) this.#volume.flush();
+		if (link.writable && (this.#playing || this.#queue.length > 0) && !this.#told) this.#tellStart();
+		while (link.writable && this.#queue.length > 0) {
+			const { time, samples } = this.#queue.shift()!;
+			this.#packets++;
+			this.#send.data({ time, data: this.#encode(samples) });
+		}
+		if (link.writable && !this.#playing && this.#queue.length === 0 && this.#told) this.#tellStop();
+	}
+
+	#encode(samples: Int16Array): Uint8Array {
+		if (this.#encoder) return this.#encoder.encode(samples);
+		return new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
+	}
+
+	#tellStart(): void {
+		this.#told = true;
+		const { lowBandwidth } = this.#link.session;
+		if (this.#opus) this.#encoder = opusEncoder(lowBandwidth ? BITRATE_LOW_BANDWIDTH : BITRATE);
+		trace.start(this.#opus ? 'opus' : 'raw');
+		const time = this.#queue[0]?.time ?? this.#link.session.mmTime();
+		const { channels, rate: frequency } = HOST_AUDIO;
+		this.#send.start({ channels, format: AUDIO_FMT_S16, frequency, time });
+	}
+
+	/** From now on there is no sound that a client could set its clock by. */
+	#tellStop(): void {
+		this.#told = false;
+		trace.stop(this.#packets, this.#dropped);
+		this.#send.stop();
+		const { session } = this.#link;
+		const greeting = session.main;
+		if (greeting) sender(greeting, main.server).multiMediaTime({ time: (session.mmTime() - MM_TIME_LEAD_MS) >>> 0 });
+	}
+}
