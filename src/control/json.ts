@@ -300,3 +300,10 @@ function isDigit(c: string): boolean {
 function isExponent(c: string): boolean {
 	return c === 'e' || c === 'E';
 }
+
+/** As JSON.stringify, with bigints as integers of any size. */
+export function stringify(value: unknown): string {
+	const mark = '\u0000integer ';
+	const text = JSON.stringify(value, (_, v: unknown) => (typeof v === 'bigint' ? mark + v : v));
+	return text.replace(/"\\u0000integer (-?\d+)"/g, '$1');
+}

@@ -201,6 +201,14 @@ const Display = z
 			refuse(ctx, `ram must be at least twice vgamem (${formatSize(2 * display.vgamem)})`, '', ['ram']);
 	});
 
+const Agent = z.strictObject({
+	copyPaste: z.boolean().default(true).meta({ description: 'guest and client share their clipboards' }),
+	fileTransfer: z.boolean().default(true).meta({ description: 'clients may send files to the guest' }),
+});
+
+/** Names under /dev/virtio-ports. */
+const PortName = z.string().regex(/^[\w.:-]{1,128}$/, 'expected a name of letters, digits, dots and dashes');
+
 const Trace = z
 	.string()
 	.transform((spec, ctx) => {
@@ -228,6 +236,14 @@ export const MachineConfig = z
 		audio: z.array(Audio).default([]).meta({ description: 'where sound goes beside SPICE' }),
 		serials: z.array(Serial).max(4, 'there are four serial ports').default([]),
 		spice: Spice.nullable().default(null),
+		agent: Agent.nullable()
+			.prefault({})
+			.meta({ description: "the guest agent's port, with SPICE; null: a machine without one" }),
+		spicePorts: z
+			.array(PortName)
+			.max(16, 'there is room for 16 ports')
+			.default([])
+			.meta({ description: 'virtio ports that clients see as channels; org.spice-space.webdav.0 shares folders' }),
 		qmp: z.array(Qmp).default([]),
 		display: Display.prefault({}),
 		balloon: Balloon.nullable().prefault({}).meta({ description: 'null: a machine without one' }),

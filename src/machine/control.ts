@@ -3,6 +3,7 @@
  * public API share. Words are QEMU's (qapi/run-state.json, block-core.json, pci.json, ui.json), so that its clients
  * find what they know; the machine behind it knows nothing of sockets or JSON.
  */
+import { type BalloonStatistics, STATISTICS } from '../../devices/virtio/index.ts';
 import type { AudioInfo } from '../audio/index.ts';
 import type { InputEvents } from '../core/index.ts';
 import type { CpuRegisters } from '../cpu/backend.ts';
@@ -142,6 +143,23 @@ export interface SpiceControl {
 	info(): SpiceInfo;
 }
 
+/** Memory statistics of the guest (virtio 1.2, 5.5.6.3), in QEMU's words; counts and bytes. */
+export const BALLOON_STATISTICS = STATISTICS;
+
+/** The memory balloon. Bytes. */
+export interface BalloonControl {
+	/** What the guest has now. */
+	readonly actual: number;
+	/** What it should have. */
+	target: number;
+	/** The latest statistics by name, and when they came, seconds since 1970 (0: never). */
+	readonly statistics: BalloonStatistics;
+	/** Seconds between two questions for statistics; 0 asks none. */
+	pollingInterval: number;
+	/** Takes back what the guest does not use now; false if its driver cannot. `done` gets the number of bytes. */
+	hintFreePages(done: (bytes: number) => void): boolean;
+}
+
 export interface MachineControl {
 	readonly name: string;
 	/** All zeros when none was given. */
@@ -177,6 +195,8 @@ export interface MachineControl {
 		options: { readonly force: boolean; readonly readOnlyMode: 'retain' | 'read-only' | 'read-write' },
 	): Promise<void>;
 
+	/** Absent in a machine without one. */
+	readonly balloon?: BalloonControl;
 	/** How sound is going; absent in a machine without sound. */
 	readonly audio?: { info(): AudioInfo };
 	/** Absent without a SPICE server. */

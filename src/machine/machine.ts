@@ -4,13 +4,16 @@ import type { AudioMixer } from '../audio/index.ts';
 import type { InputEvents } from '../core/index.ts';
 import type { CpuBackend, CpuFailure, CpuRegisters } from '../cpu/backend.ts';
 import { createV86 } from '../cpu/v86/index.ts';
+import { native } from '../spice/codecs/native.ts';
 import { Display } from '../spice/display/display.ts';
 import type { SpiceServer } from '../spice/server.ts';
+import { createSpicePorts, type SpicePorts } from './agent.ts';
 import { MachineAudio } from './audio.ts';
 import { Board } from './board.ts';
 import { loadBoot } from './boot.ts';
 import { type MachineConfig, type MachineOptions, parseConfig, videoMemorySize } from './config.ts';
 import type {
+	BalloonControl,
 	BlockInfo,
 	MachineControl,
 	MachineEnd,
@@ -44,6 +47,8 @@ export interface MachineHost {
 	readonly quit?: () => void;
 }
 
+const BALLOON_EVENT_MS = 1000;
+
 interface Parts {
 	readonly config: MachineConfig;
 	readonly host: MachineHost;
@@ -66,6 +71,7 @@ export class Machine implements MachineControl {
 	readonly #drives: Drives;
 	readonly #serials: SerialPorts;
 	readonly #audio: MachineAudio | undefined;
+	readonly #guestPorts: SpicePorts;
 	readonly #loop: RunLoop;
 	readonly #listeners = new Set<MachineEventListener>();
 	#status: RunState = 'prelaunch';
@@ -93,6 +99,7 @@ export class Machine implements MachineControl {
 				videoMemory: videoMemorySize(config.display),
 				time: config.clock,
 				fastVideo: config.display.fastVideo,
+				discard: native().addon?.discard,
 			});
 			undo.push(() => cpu.dispose());
 			if (cpu.notice !== undefined) host.warn?.(cpu.notice);
@@ -119,6 +126,10 @@ export class Machine implements MachineControl {
 		this.ended = new Promise((resolve) => {
 			this.#finish = resolve;
 		});
+		this.#guestPorts = createSpicePorts(config, {
+			monitors: (heads) => this.#board.qxl.clientMonitorsConfig(heads),
+			primary: () => display.primary,
+		});
 		this.#board = new Board({
 			cpu,
 			config,
@@ -136,16 +147,19 @@ export class Machine implements MachineControl {
 			serials,
 			drives: drives.ideDrives,
 			audio: audio?.mixer,
-			virtio: virtioParts(config, drives.virtioDisks),
+			virtio: virtioParts(config, drives.virtioDisks, this.#guestPorts.serial),
 			onReset: () => this.#queueReset(),
 			onPowerOff: () => this.#cpu.defer(() => void this.quit('guest-shutdown')),
 			onDebugLine: host.debug,
 		});
 		this.#inputs.setKeyboard(this.#board.keyboard);
 		this.#inputs.setMouse(this.#board.mouse);
+		// The first one that the guest uses counts, and the agent knows the place on the screen best.
+		if (this.#guestPorts.agent) this.#inputs.addPointer(this.#guestPorts.agent.pointer);
 		const { tablet } = this.#board.virtio;
 		if (tablet) this.#inputs.addPointer(tablet);
 		if (this.#board.pointer) this.#inputs.addPointer(this.#board.pointer);
+		this.#watchBalloon();
 		drives.onTray = (data) => this.#emit('DEVICE_TRAY_MOVED', data);
 		cpu.onFailure = (failure) => this.#cpuFailed(failure);
 		this.#loop = new RunLoop(cpu);
@@ -230,10 +244,36 @@ export class Machine implements MachineControl {
 		return this.#cpu.registers();
 	}
 
+	get balloon(): BalloonControl | undefined {
+		return this.#board.virtio.balloon;
+	}
+
+	/** As QEMU's monitor: at most one event a second, the last one of each second. */
+	#watchBalloon(): void {
+		const { balloon } = this.#board.virtio;
+		if (!balloon) return;
+		let quiet = false;
+		let again = false;
+		const tell = () => {
+			quiet = true;
+			again = false;
+			this.#emit('BALLOON_CHANGE', { actual: balloon.actual });
+			setTimeout(() => {
+				quiet = false;
+				if (again) tell();
+			}, BALLOON_EVENT_MS).unref();
+		};
+		balloon.onChange = () => {
+			if (quiet) again = true;
+			else tell();
+		};
+	}
+
 	async #openSpice(config: NonNullable<MachineConfig['spice']>): Promise<void> {
 		const server = await startSpice(config, {
 			machine: this,
 			display: this.display,
+			guestPorts: this.#guestPorts,
 			client: this.#board.qxl,
 			warn: (line) => this.#host.warn?.(line),
 			emit: (event, data) => this.#emit(event, data),

@@ -1,16 +1,20 @@
 /** The machine's SPICE server: which channels it has, and how it is asked and told. */
 import type { DisplayClientEvents } from '../core/index.ts';
+import type { ChannelFactory } from '../spice/channel.ts';
 import { createCursorChannel } from '../spice/channels/cursor.ts';
 import { createDisplayChannel, guestCapabilities } from '../spice/channels/display.ts';
 import type { Display } from '../spice/display/display.ts';
 import { ChannelType } from '../spice/protocol/constants.ts';
 import { SpiceServer } from '../spice/server.ts';
+import type { SpicePorts } from './agent.ts';
 import type { SpiceConfig } from './config.ts';
 import type { MachineControl, MachineEventListener, SpiceControl } from './control.ts';
 
 export interface SpiceParts {
 	readonly machine: Pick<MachineControl, 'name' | 'uuid' | 'inputs'>;
 	readonly display: Display;
+	/** The guest's ports that clients talk to. */
+	readonly guestPorts: SpicePorts;
 	/** The display adapter, which is told of clients. */
 	readonly client: DisplayClientEvents;
 	readonly warn: (line: string) => void;
@@ -19,15 +23,17 @@ export interface SpiceParts {
 
 /** Opens the ports. Throws TsvmError: port busy, certificate unreadable. */
 export async function startSpice(config: SpiceConfig, parts: SpiceParts): Promise<SpiceServer> {
-	const { machine, display, client } = parts;
+	const { machine, display, client, guestPorts } = parts;
 	const server = new SpiceServer({
 		name: machine.name,
 		uuid: machine.uuid,
 		inputs: machine.inputs,
-		factories: new Map([
+		factories: new Map<number, ChannelFactory | readonly ChannelFactory[]>([
 			[ChannelType.display, createDisplayChannel(display)],
 			[ChannelType.cursor, createCursorChannel(display)],
+			...portChannels(guestPorts),
 		]),
+		agent: guestPorts.agent,
 		primary: () => display.primary,
 		clientPresent: (present, capabilities) => client.clientPresent(present, guestCapabilities(capabilities)),
 		warn: parts.warn,
@@ -44,4 +50,9 @@ export function spiceControl(server: SpiceServer): SpiceControl {
 		expirePassword: (time) => server.expirePassword(time),
 		info: () => server.info(),
 	};
+}
+
+function portChannels({ ports }: SpicePorts): [type: number, factories: ChannelFactory[]][] {
+	const types = [...new Set(ports.map((port) => port.channelType))];
+	return types.map((type) => [type, ports.filter((port) => port.channelType === type).map((port) => port.factory)]);
 }

@@ -12,6 +12,8 @@ export const CLIENT_TOKENS = 10;
 export interface AgentClient {
 	agentConnected(): void;
 	agentDisconnected(): void;
+	/** More would go out soon; when it becomes true again the port's resume() is called. */
+	readonly writable: boolean;
 	/** The agent's bytes, at most MAX_AGENT_DATA; costs one of the client's tokens. The callee keeps the array. */
 	agentData(data: Uint8Array): void;
 	/** Lets the client send `count` more messages: one for each that the guest has taken. */
@@ -22,11 +24,13 @@ export interface AgentPort {
 	/** Whether an agent runs in the guest. */
 	readonly connected: boolean;
 	/** A client came; the one before it was detached. */
-	attach(client: AgentClient): void;
+	attachClient(client: AgentClient): void;
 	/** The client left; what it sent in part is void. */
-	detach(): void;
-	/** The client's bytes, at most MAX_AGENT_DATA, valid during the call. */
+	detachClient(): void;
+	/** The client's bytes, at most MAX_AGENT_DATA, valid during the call. Throws WireError. */
 	receive(data: Uint8Array): void;
 	/** The client can take `count` more messages; the first call after it learnt of the agent starts the talk. */
 	grant(count: number): void;
+	/** The client is writable again. */
+	resume(): void;
 }

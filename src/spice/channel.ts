@@ -105,6 +105,8 @@ export class ChannelLink {
 	#behaviour: ChannelBehaviour | undefined;
 	#maxMessage = DEFAULT_MAX_MESSAGE;
 	#closed = false;
+	/** Nothing is read: the client's silence says nothing. */
+	#paused = false;
 
 	#serial = 0n;
 	readonly #held: Held[] = [];
@@ -230,6 +232,19 @@ export class ChannelLink {
 		return id;
 	}
 
+	/** Reads nothing more from the client, beyond what has come in already, until resume(). */
+	pause(): void {
+		this.#paused = true;
+		this.#stream.pause();
+	}
+
+	resume(): void {
+		if (!this.#paused || this.#closed) return;
+		this.#paused = false;
+		this.#lastHeard = performance.now();
+		this.#stream.resume();
+	}
+
 	/** Ends this channel; others live on, unless it is the main channel, which takes its session along. */
 	close(reason = 'closed by the server'): void {
 		if (this.#finish(reason)) this.#stream.destroy();
@@ -250,7 +265,8 @@ export class ChannelLink {
 	tick(now: number): void {
 		if (this.#closed) return;
 		const stuck = this.#blocked && now - this.#lastProgress > DEAD_AFTER_MS;
-		const silent = this.#pings.size > 0 && now - Math.max(this.#lastPing, this.#lastHeard) > DEAD_AFTER_MS;
+		const silent =
+			!this.#paused && this.#pings.size > 0 && now - Math.max(this.#lastPing, this.#lastHeard) > DEAD_AFTER_MS;
 		if (stuck || silent) this.#drop(`gave no sign of life for ${DEAD_AFTER_MS / 1000} s`);
 		else if (this.#pings.size === 0 && now - this.#lastPing >= PING_INTERVAL_MS) this.ping();
 	}

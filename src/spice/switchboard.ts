@@ -27,8 +27,8 @@ export interface SpiceServerOptions {
 	/** 8-4-4-4-12 hexadecimal digits. */
 	readonly uuid?: string;
 	readonly inputs: InputEvents;
-	/** Behaviour by channel type; main and inputs are the server's own. */
-	readonly factories: ReadonlyMap<number, ChannelFactory>;
+	/** Behaviour by channel type; several of one type have ids from 0 on. Main and inputs are the server's own. */
+	readonly factories: ReadonlyMap<number, ChannelFactory | readonly ChannelFactory[]>;
 	/** Size of the primary surface, for absolute pointers; undefined while there is none. */
 	readonly primary?: () => { readonly width: number; readonly height: number } | undefined;
 	readonly agent?: AgentPort;
@@ -68,7 +68,8 @@ export class Switchboard implements ConnectionHost, SessionHost {
 	secureOnly: ReadonlySet<number> = new Set();
 	plainOnly: ReadonlySet<number> = new Set();
 	readonly #options: SpiceServerOptions;
-	readonly #factories: Map<number, ChannelFactory>;
+	/** By channel type, then by id. */
+	readonly #factories = new Map<number, readonly ChannelFactory[]>();
 	readonly #warnings: WarningLimit;
 	readonly #listeners = new Set<SpiceEventListener>();
 	readonly #pending = new Set<Connection>();
@@ -93,9 +94,8 @@ export class Switchboard implements ConnectionHost, SessionHost {
 		const { agent, inputs } = options;
 		const uuid = options.uuid === undefined ? undefined : parseUuid(options.uuid);
 		const primary = options.primary ?? (() => undefined);
-		this.#factories = new Map(options.factories);
-		this.#factories.set(
-			ChannelType.main,
+		for (const [type, made] of options.factories) this.#factories.set(type, typeof made === 'function' ? [made] : made);
+		this.#factories.set(ChannelType.main, [
 			createMainChannel({
 				name: options.name ?? '',
 				uuid,
@@ -103,11 +103,10 @@ export class Switchboard implements ConnectionHost, SessionHost {
 				agent,
 				channels: () => this.#channels(),
 			}),
-		);
-		this.#factories.set(
-			ChannelType.inputs,
+		]);
+		this.#factories.set(ChannelType.inputs, [
 			createInputsChannel({ inputs, mouse: this.mouse, primary, insecure: (link) => this.#tellInsecure(link) }),
-		);
+		]);
 	}
 
 	/** Makes the key for links without a password; until it is there they wait for one of their own. */
@@ -155,7 +154,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 	// What connections ask.
 
 	caps(channelType: number): CapSet {
-		return this.#factories.get(channelType)?.caps ?? new CapSet([]);
+		return this.#factories.get(channelType)?.[0]?.caps ?? new CapSet([]);
 	}
 
 	examine(request: LinkRequest, secure: boolean): Refusal | undefined {
@@ -165,7 +164,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 			return { error: LinkError.needSecured, reason: `the ${name} channel is only on the TLS port` };
 		if (secure && this.plainOnly.has(channelType))
 			return { error: LinkError.needUnsecured, reason: `the ${name} channel is only on the plain port` };
-		if (!this.#factories.has(channelType) || channelId !== 0)
+		if (this.#factories.get(channelType)?.[channelId] === undefined)
 			return { error: LinkError.channelNotAvailable, reason: `there is no ${name} channel ${channelId}` };
 		return undefined;
 	}
@@ -197,7 +196,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 		this.#ticker ??= setInterval(() => this.#tick(), TICK_MS).unref();
 		const auth = this.ticketing.enabled ? 'spice' : 'none';
 		this.#emit('SPICE_INITIALIZED', { server: { ...server, auth }, client: qapiChannel(link) });
-		link.begin(this.#factories.get(channelType)!(link), early);
+		link.begin(this.#factories.get(channelType)![channelId](link), early);
 		if (channelType === ChannelType.display && !link.closed)
 			this.#options.clientPresent?.(true, caps.bytes(CLIENT_CAPS_BYTES));
 	}
@@ -234,7 +233,9 @@ export class Switchboard implements ConnectionHost, SessionHost {
 	}
 
 	#channels(): [type: number, id: number][] {
-		return [...this.#factories.keys()].filter((type) => type !== ChannelType.main).map((type) => [type, 0]);
+		return [...this.#factories]
+			.filter(([type]) => type !== ChannelType.main)
+			.flatMap(([type, made]) => made.map((_, id): [number, number] => [type, id]));
 	}
 
 	#tick(): void {

@@ -26,6 +26,13 @@ after `quit` or at the end of stdin the probe leaves; its exit status is 1 if a 
 	press B [MASK] / release B [MASK]    button 1 left, 2 middle, 3 right, 4 wheel up, 5 wheel down, 6 side, 7 extra
 	click B                    press and release
 	mouse-mode server|client   asks for a mode
+	wait-agent yes|no [SECONDS]    until the guest's agent is there and has said what it can, or is gone
+	clip-set SELECTION FORMAT FILE     owns a clipboard; FILE is handed over when the guest asks for it
+	clip-get SELECTION FORMAT [FILE]   asks for the guest's; answers size, sha256 and ms
+	clip-release SELECTION     gives a clipboard up
+	copy FILE [FILE ...]       drops files on the guest; answers bytes and seconds
+	copy-start FILE            the same without waiting for the end, which is an event copied {bytes} or copy-failed
+	display-size WxH+X+Y [WxH+X+Y ...]     what windows of these sizes ask of the guest; other monitors are switched off
 	state                      answers everything known: mouse mode, agent, name, uuid, leds, primary, cursor, draws
 	sleep SECONDS
 	disconnect                 leaves; `connect` may follow
@@ -34,13 +41,15 @@ after `quit` or at the end of stdin the probe leaves; its exit status is 1 if a 
 Events, as {"event": NAME, "t": seconds since start, ...}: channel {channel, id, state}, primary {width, height},
 primary-destroy, mark {mark}, draw {x, y, width, height}, monitors {monitors: [{id, surface, x, y, width, height}]}, mouse-mode {mode}, agent {connected},
 modifiers {leds}, cursor-set {width, height, hot_x, hot_y, sha256}, cursor-move {x, y}, cursor-hide, cursor-reset,
-disconnected. Events `draw` are printed at most 20 times a second; all are counted and all can be waited for.
+clipboard-grab {selection, formats}, clipboard-request {selection, format}, clipboard-release {selection},
+disconnected. SELECTION is clipboard, primary or secondary, FORMAT text, png, bmp, tiff or jpg. Events `draw` are printed at most 20 times a second; all are counted and all can be waited for.
 """
 
 import argparse
 import ctypes
 import hashlib
 import json
+import os
 import struct
 import sys
 import time
@@ -49,7 +58,7 @@ import zlib
 import gi
 
 gi.require_version('SpiceClientGLib', '2.0')
-from gi.repository import GLib, GObject, SpiceClientGLib as Spice  # noqa: E402
+from gi.repository import Gio, GLib, GObject, SpiceClientGLib as Spice  # noqa: E402
 
 # Sessions and channels have a connect() of their own, which hides the one for signals.
 listen = GObject.Object.connect
@@ -72,6 +81,13 @@ KEYS = {
 SHIFTED = dict(zip('!@#$%^&*()_+QWERTYUIOP{}ASDFGHJKL:"~|ZXCVBNM<>?', '1234567890-=qwertyuiop[]asdfghjkl;\'`\\zxcvbnm,./'))
 SHIFT = 0x2a
 BUTTON_MASK = {1: 1, 2: 2, 3: 4, 6: 32, 7: 64}
+
+
+SELECTIONS = ['clipboard', 'primary', 'secondary']
+FORMATS = ['none', 'text', 'png', 'bmp', 'tiff', 'jpg']
+# Monitors that a window may stand for.
+MONITORS = 4
+CAPABILITY_CLIPBOARD_SELECTION = 6
 
 
 class Failed(Exception):
@@ -98,6 +114,8 @@ class Probe:
 		self.leds = None
 		self.draws = 0
 		self.buttons = 0
+		self.owned = {}
+		self.received = []
 
 	# What the session tells.
 
@@ -123,6 +141,10 @@ class Probe:
 		if name == 'main':
 			listen(channel, 'main-mouse-update', lambda c: self.event('mouse-mode', mode=self.mouse_mode()))
 			listen(channel, 'main-agent-update', lambda c: self.event('agent', connected=bool(c.get_property('agent-connected'))))
+			listen(channel, 'main-clipboard-selection-grab', self.on_clipboard_grab)
+			listen(channel, 'main-clipboard-selection-request', self.on_clipboard_request)
+			listen(channel, 'main-clipboard-selection-release', lambda c, s: self.event('clipboard-release', selection=SELECTIONS[s]))
+			listen(channel, 'main-clipboard-selection', self.on_clipboard)
 		elif name == 'display':
 			listen(channel, 'display-primary-create', self.on_primary)
 			listen(channel, 'display-primary-destroy', self.on_primary_destroy)
@@ -188,6 +210,22 @@ class Probe:
 		digest = hashlib.sha256(pixels).hexdigest() if pixels else None
 		self.cursor = {'width': width, 'height': height, 'hot_x': hot_x, 'hot_y': hot_y, 'sha256': digest}
 		self.event('cursor-set', **self.cursor)
+
+	def on_clipboard_grab(self, channel, selection, types, count):
+		words = struct.unpack(f'={count}I', memory(types, 4 * count) or b'') if count else ()
+		self.event('clipboard-grab', selection=SELECTIONS[selection], formats=[FORMATS[word] for word in words])
+		return True
+
+	def on_clipboard_request(self, channel, selection, kind):
+		self.event('clipboard-request', selection=SELECTIONS[selection], format=FORMATS[kind])
+		data = self.owned.get((selection, kind))
+		if data is None:
+			return False
+		channel.clipboard_selection_notify(selection, kind, data)
+		return True
+
+	def on_clipboard(self, channel, selection, kind, data, size):
+		self.received.append((selection, kind, memory(data, size) if size else b''))
 
 	# Helpers of the commands.
 
@@ -423,6 +461,84 @@ class Probe:
 		self.channel('main').request_mouse_mode(2 if words[1] == 'client' else 1)
 		self.settle()
 
+	def do_wait_agent(self, words):
+		main = self.channel('main')
+		seconds = float(words[2]) if len(words) > 2 else 30
+
+		def there():
+			connected = main.get_property('agent-connected')
+			return connected and main.agent_test_capability(CAPABILITY_CLIPBOARD_SELECTION)
+
+		self.until(there if words[1] == 'yes' else lambda: not there(), seconds, f'agent {words[1]}')
+
+	def do_clip_set(self, words):
+		selection, kind = SELECTIONS.index(words[1]), FORMATS.index(words[2])
+		with open(words[3], 'rb') as file:
+			self.owned = {key: data for key, data in self.owned.items() if key[0] != selection}
+			self.owned[(selection, kind)] = file.read()
+		self.channel('main').clipboard_selection_grab(selection, [kind])
+		self.settle()
+
+	def do_clip_get(self, words):
+		selection, kind = SELECTIONS.index(words[1]), FORMATS.index(words[2])
+		self.received.clear()
+		start = time.monotonic()
+		self.channel('main').clipboard_selection_request(selection, kind)
+		wanted = lambda: next((data for s, k, data in self.received if s == selection), None)
+		data = self.until(wanted, 30, 'clipboard')
+		ms = (time.monotonic() - start) * 1000
+		if len(words) > 3:
+			with open(words[3], 'wb') as file:
+				file.write(data)
+		return {'size': len(data), 'sha256': hashlib.sha256(data).hexdigest(), 'ms': round(ms, 3)}
+
+	def do_clip_release(self, words):
+		selection = SELECTIONS.index(words[1])
+		self.owned = {key: data for key, data in self.owned.items() if key[0] != selection}
+		self.channel('main').clipboard_selection_release(selection)
+		self.settle()
+
+	def start_copy(self, files):
+		outcome = []
+
+		def finished(channel, result):
+			try:
+				channel.file_copy_finish(result)
+				outcome.append('')
+				self.event('copied', bytes=size)
+			except GLib.Error as error:
+				outcome.append(error.message)
+				self.event('copy-failed', reason=error.message)
+
+		size = sum(os.path.getsize(file) for file in files)
+		sources = [Gio.File.new_for_path(file) for file in files]
+		self.channel('main').file_copy_async(sources, Gio.FileCopyFlags.NONE, None, None, None, finished)
+		return outcome, size
+
+	def do_copy(self, words):
+		start = time.monotonic()
+		outcome, size = self.start_copy(words[1:])
+		self.until(lambda: len(outcome) > 0, 120, 'end of the copy')
+		if outcome[0] != '':
+			raise Failed(outcome[0])
+		return {'bytes': size, 'seconds': round(time.monotonic() - start, 3)}
+
+	def do_copy_start(self, words):
+		self.start_copy(words[1:])
+		self.settle()
+
+	def do_display_size(self, words):
+		main = self.channel('main')
+		for ident in range(MONITORS):
+			wanted = words[1 + ident] if ident + 1 < len(words) else None
+			if wanted:
+				width, height, x, y = (int(number) for number in wanted.replace('x', '+').split('+'))
+				main.update_display(ident, x, y, width, height, False)
+			main.update_display_enabled(ident, wanted is not None, False)
+		if not main.send_monitor_config():
+			raise Failed('no agent')
+		self.settle()
+
 	def do_state(self, words):
 		primary = self.primary and {key: self.primary[key] for key in ('width', 'height', 'format')}
 		return {
@@ -547,8 +663,6 @@ def main():
 
 def stdin_lines(probe):
 	"""Lines of stdin, while the session goes on in between."""
-	import os
-
 	pending = b''
 	closed = []
 	ready = []

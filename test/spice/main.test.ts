@@ -210,11 +210,11 @@ class FakeAgent implements AgentPort {
 	connected = false;
 	client: AgentClient | undefined;
 	readonly calls: string[] = [];
-	attach(client: AgentClient): void {
+	attachClient(client: AgentClient): void {
 		this.client = client;
 		this.calls.push('attach');
 	}
-	detach(): void {
+	detachClient(): void {
 		this.client = undefined;
 		this.calls.push('detach');
 	}
@@ -224,6 +224,7 @@ class FakeAgent implements AgentPort {
 	grant(count: number): void {
 		this.calls.push(`grant ${count}`);
 	}
+	resume(): void {}
 }
 
 test("the agent's messages and tokens go both ways, and it may come and go", async (t) => {

@@ -1,5 +1,6 @@
 /** The human monitor's commands, apart from help and info (QEMU's hmp-commands.hx). */
 import { MouseButton } from '../../core/index.ts';
+import { setBalloon } from '../balloon.ts';
 import { DEFAULT_HOLD_MS } from '../input.ts';
 import { isKeyName, keyBytes, numberBytes } from '../keys.ts';
 import { changeMedium, eject, findDrive, type ReadOnlyMode } from '../media.ts';
@@ -9,6 +10,13 @@ import { screendump } from '../screendump.ts';
 import type { HmpArguments, HmpCommand } from './command.ts';
 
 export const COMMANDS: readonly HmpCommand[] = [
+	{
+		name: 'balloon',
+		args: 'value:i',
+		params: 'target',
+		help: 'request VM to change its memory allocation (in MB)',
+		run: ({ machine }, { value }) => silent(() => setBalloon(machine, Number(value) * 2 ** 20)),
+	},
 	{
 		name: 'change',
 		args: 'device:B,force:-f,filename:F,format:s?,mode:s?',

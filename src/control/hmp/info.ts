@@ -2,6 +2,7 @@
 import type { CpuRegisters } from '../../cpu/backend.ts';
 import type { BlockInfo, PciInfo, PciRegion, QtreeBus, QtreeDevice, SpiceInfo } from '../../machine/control.ts';
 import { pciClassName } from '../../machine/pci-classes.ts';
+import { queryBalloon } from '../balloon.ts';
 import { packageText, QEMU_VERSION } from '../qmp/context.ts';
 import { COMPILED_VERSION, nodeName } from '../qmp/views.ts';
 import type { HmpCommand } from './command.ts';
@@ -11,6 +12,7 @@ function info(name: string, help: string, run: HmpCommand['run'], args = '', par
 }
 
 export const INFO: readonly HmpCommand[] = [
+	info('balloon', 'show balloon information', ({ machine }) => `balloon: actual=${queryBalloon(machine) >> 20}\n`),
 	info(
 		'block',
 		'show info of one block device or all block devices (-v: show details)',

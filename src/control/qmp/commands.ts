@@ -1,5 +1,6 @@
 /** The QMP commands: arguments as a schema, behaviour as a function. Names and shapes are qapi's. */
 import * as z from 'zod';
+import { getProperty, queryBalloon, setBalloon, setProperty } from '../balloon.ts';
 import { executeHmp } from '../hmp/monitor.ts';
 import { changeMedium, eject, findDrive } from '../media.ts';
 import { expirePassword, setPassword } from '../password.ts';
@@ -48,6 +49,9 @@ const ChangeMedium = z.strictObject({
 	force: z.boolean().optional(),
 	'read-only-mode': z.enum(['retain', 'read-only', 'read-write']).optional(),
 });
+const Balloon = z.strictObject({ value: Int });
+const QomGet = z.strictObject({ path: z.string(), property: z.string() });
+const QomSet = z.strictObject({ path: z.string(), property: z.string(), value: z.unknown() });
 const HumanMonitorCommand = z.strictObject({ 'command-line': z.string(), 'cpu-index': Int.optional() });
 
 /** qmp_capabilities is not here: it belongs to the session. */
@@ -81,6 +85,10 @@ export const COMMANDS: ReadonlyMap<string, QmpCommand> = new Map(
 			...(input.absolute ? [{ index: 3, name: 'vmmouse', current: true, absolute: true }] : []),
 			{ index: 2, name: 'QEMU PS/2 Mouse', current: !input.absolute, absolute: false },
 		]),
+		'query-balloon': command(Nothing, ({ machine }) => ({ actual: queryBalloon(machine) })),
+		balloon: command(Balloon, ({ machine }, { value }) => setBalloon(machine, value)),
+		'qom-get': command(QomGet, ({ machine }, { path, property }) => getProperty(machine, path, property)),
+		'qom-set': command(QomSet, ({ machine }, { path, property, value }) => setProperty(machine, path, property, value)),
 		'x-query-audio': command(Nothing, ({ machine }) => audioView(machine.audio?.info())),
 		stop: command(Nothing, ({ machine }) => machine.stop()),
 		cont: command(Nothing, ({ machine }) => machine.cont()),

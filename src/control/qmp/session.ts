@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import * as z from 'zod';
 import { tracePoints } from '../../core/index.ts';
-import { type JsonObject, type JsonResult, JsonStream, type JsonValue } from '../json.ts';
+import { type JsonObject, type JsonResult, JsonStream, type JsonValue, stringify } from '../json.ts';
 import { COMMANDS } from './commands.ts';
 import { type ControlContext, packageText, QEMU_VERSION } from './context.ts';
 import { asQmpError, QmpError, validate } from './errors.ts';
@@ -117,7 +117,7 @@ export class QmpSession {
 			this.#socket.destroy();
 			return;
 		}
-		const text = JSON.stringify(message);
+		const text = stringify(message);
 		trace.reply(text);
 		this.#socket.write(`${text}\r\n`);
 	}

@@ -37,8 +37,6 @@ const NET_TESTS = 3;
 const MM_TIME_LEAD_MS = 400;
 /** For clients that size their caches by it; libspice-server sends the QXL ram's size. */
 const RAM_HINT = 64 * 1024 * 1024;
-/** Numbers that a token count is cut to: no honest client gets near. */
-const MAX_TOKENS = 0xffff;
 
 export function createMainChannel(host: MainChannelHost): ChannelFactory {
 	const caps = CapSet.of(MainCap.nameAndUuid, MainCap.agentConnectedTokens);
@@ -53,7 +51,7 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 	#stop: (() => void) | undefined;
 	/** The client knows that the agent is there and has begun to talk to it. */
 	#agentStarted = false;
-	/** Agent messages that the client may still send, and that it is willing to get. */
+	/** Agent messages that the client may still send. */
 	#clientTokens = CLIENT_TOKENS;
 	#netTests = 0;
 
@@ -66,7 +64,9 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 			mouseModeRequest: ({ mode }) => host.mouse.request(mode),
 			agentStart: ({ numTokens }) => this.#agentStart(numTokens),
 			agentData: ({ data }) => this.#agentData(data),
-			agentToken: ({ numTokens }) => host.agent?.grant(Math.min(numTokens, MAX_TOKENS)),
+			agentToken: ({ numTokens }) => {
+				if (this.#agentStarted) host.agent?.grant(numTokens);
+			},
 		});
 	}
 
@@ -91,13 +91,14 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 		this.#stop = mouse.onChange(() =>
 			this.#send.mouseMode({ supportedModes: mouse.supported, currentMode: mouse.current }),
 		);
-		agent?.attach(this);
+		agent?.attachClient(this);
+		this.#link.onWritable = () => agent?.resume();
 		this.#netTest();
 	}
 
 	closed(): void {
 		this.#stop?.();
-		this.#host.agent?.detach();
+		this.#host.agent?.detachClient();
 	}
 
 	/** A line for the person in front of the client. */
@@ -113,15 +114,22 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 	}
 
 	agentConnected(): void {
-		this.#clientTokens = CLIENT_TOKENS;
-		if (this.#link.caps.has(MainCap.agentConnectedTokens))
+		if (this.#link.caps.has(MainCap.agentConnectedTokens)) {
+			this.#clientTokens = CLIENT_TOKENS;
 			this.#send.agentConnectedTokens({ numTokens: CLIENT_TOKENS });
-		else this.#send.agentConnected();
+		} else {
+			// It goes on with the tokens that it has.
+			this.#send.agentConnected();
+		}
 	}
 
 	agentDisconnected(): void {
 		this.#agentStarted = false;
 		this.#send.agentDisconnected({ errorCode: 0 });
+	}
+
+	get writable(): boolean {
+		return this.#link.writable;
 	}
 
 	agentData(data: Uint8Array): void {
@@ -139,17 +147,20 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 	}
 
 	#agentStart(numTokens: number): void {
+		const { agent } = this.#host;
+		if (!agent?.connected) return;
 		this.#agentStarted = true;
-		this.#clientTokens = CLIENT_TOKENS;
-		this.#host.agent?.grant(Math.min(numTokens, MAX_TOKENS));
+		agent.grant(numTokens);
 	}
 
 	#agentData(data: Uint8Array): void {
 		if (data.length > MAX_AGENT_DATA) throw new WireError(`agent message of ${data.length} bytes`);
 		const { agent } = this.#host;
 		if (!agent?.connected || !this.#agentStarted) {
-			// The agent may have left while the message was on its way.
+			// The agent may have left while the message was on its way. A client that gets new tokens with the next agent
+			// has lost this one; any other gets it back.
 			trace.agent_dropped(data.length);
+			if (!this.#link.caps.has(MainCap.agentConnectedTokens)) this.#send.agentToken({ numTokens: 1 });
 			return;
 		}
 		if (this.#clientTokens-- <= 0) throw new WireError('agent message without a token');
