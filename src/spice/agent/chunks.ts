@@ -1,0 +1,45 @@
+/** The guest's end: chunks of two byte streams, one after the other. vd_agent.h, VDIChunkHeader. */
+import { WireError, wire } from '../../core/index.ts';
+import { ChunkHeader, VdpPort } from './messages.ts';
+
+export class ChunkReader {
+	readonly #client: (data: Uint8Array) => void;
+	readonly #header = new Uint8Array(ChunkHeader.min);
+	#headerFill = 0;
+	#port = 0;
+	#left = 0;
+
+	/** `client` takes the bytes for the client; nobody here has questions whose answers the other stream would bring. */
+	constructor(client: (data: Uint8Array) => void) {
+		this.#client = client;
+	}
+
+	/** Throws WireError when the bytes are no chunks. */
+	feed(data: Uint8Array): void {
+		let at = 0;
+		while (at < data.length) {
+			if (this.#left > 0) {
+				const count = Math.min(this.#left, data.length - at);
+				this.#left -= count;
+				if (this.#port === VdpPort.client) this.#client(data.subarray(at, at + count));
+				at += count;
+				continue;
+			}
+			const count = Math.min(this.#header.length - this.#headerFill, data.length - at);
+			this.#header.set(data.subarray(at, at + count), this.#headerFill);
+			this.#headerFill += count;
+			at += count;
+			if (this.#headerFill < this.#header.length) return;
+			this.#headerFill = 0;
+			const { port, size } = wire.decode(ChunkHeader, this.#header);
+			if (port !== VdpPort.client && port !== VdpPort.server) throw new WireError(`chunk for port ${port}`);
+			this.#port = port;
+			this.#left = size;
+		}
+	}
+
+	reset(): void {
+		this.#headerFill = 0;
+		this.#left = 0;
+	}
+}
