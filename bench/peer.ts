@@ -18,6 +18,9 @@ export function startQemu(guest: Guest, port: number): ChildProcess {
 	args.push('-display', 'none', '-machine', 'pc,hpet=off', '-no-reboot');
 	args.push('-device', 'qxl-vga,ram_size_mb=64,vram_size_mb=32,vgamem_mb=16');
 	args.push('-spice', `port=${port},addr=127.0.0.1,disable-ticketing=on`, '-serial', 'stdio');
+	args.push('-device', 'virtio-serial-pci,addr=3', '-chardev', 'spicevmc,id=agent,name=vdagent');
+	args.push('-device', 'virtserialport,chardev=agent,name=com.redhat.spice.0', '-device', 'virtio-balloon-pci,addr=4');
+	args.push('-audiodev', 'spice,id=sound', '-device', 'AC97,audiodev=sound,addr=6');
 	args.push('-kernel', guest.kernel, '-initrd', guest.initrd, '-append', guest.append);
 	return spawn('qemu-system-i386', args, { stdio: ['pipe', 'pipe', 'pipe'] });
 }
