@@ -6,7 +6,15 @@
  * late by the same time and catch up together. Only a device that stays behind, because its guest does, is given up
  * waiting for; its voice is then mended until it has gathered enough to go on.
  */
-import { type AudioSink, type AudioSource, type Clock, HOST_AUDIO, type Timer, tracePoints } from '../core/index.ts';
+import {
+	type AudioBackEndStats,
+	type AudioSink,
+	type AudioSource,
+	type Clock,
+	HOST_AUDIO,
+	type Timer,
+	tracePoints,
+} from '../core/index.ts';
 import { Capture, type CaptureInfo, toSample } from './capture.ts';
 import { Voice, type VoiceInfo } from './voice.ts';
 
@@ -34,8 +42,9 @@ export interface AudioInfo {
 	readonly running: boolean;
 	readonly voices: readonly VoiceInfo[];
 	readonly captures: readonly CaptureInfo[];
-	readonly backends: number;
-	readonly sources: number;
+	/** Those that keep count. */
+	readonly backEnds: readonly AudioBackEndStats[];
+	readonly sources: readonly AudioBackEndStats[];
 }
 
 export class AudioMixer {
@@ -114,8 +123,8 @@ export class AudioMixer {
 			running: this.#running,
 			voices: this.#voices.map((voice) => voice.info()),
 			captures: this.#captures.map((capture) => capture.info()),
-			backends: this.#sinks.size,
-			sources: this.#sources.length,
+			backEnds: [...this.#sinks].flatMap((sink) => sink.stats?.() ?? []),
+			sources: this.#sources.flatMap((source) => source.stats?.() ?? []),
 		};
 	}
 

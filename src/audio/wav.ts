@@ -3,7 +3,7 @@
  * Microsoft, "Multimedia Programming Interface and Data Specifications 1.0", RIFF WAVE.
  */
 import { type FileHandle, open } from 'node:fs/promises';
-import { type AudioFormat, type AudioSink, HOST_AUDIO, TsvmError } from '../core/index.ts';
+import { type AudioBackEndStats, type AudioFormat, type AudioSink, HOST_AUDIO, TsvmError } from '../core/index.ts';
 
 const HEADER = 44;
 const FRAME = HOST_AUDIO.channels * 2;
@@ -60,6 +60,17 @@ export class WavFile implements AudioSink {
 
 	stop(): void {
 		this.#flush();
+	}
+
+	stats(): AudioBackEndStats {
+		return {
+			name: this.#path,
+			active: !this.#over,
+			frames: (this.#size + this.#used) / FRAME,
+			underruns: 0,
+			overruns: 0,
+			buffered: ((this.#waiting + this.#used) / FRAME / HOST_AUDIO.rate) * 1000,
+		};
 	}
 
 	/** The file is whole when this is done. Never rejects. */

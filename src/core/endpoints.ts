@@ -118,6 +118,22 @@ export interface AudioVolume {
 	readonly mute: boolean;
 }
 
+/** What is told of a back end for sound; counts are since it came. */
+export interface AudioBackEndStats {
+	/** Whom it serves, for people. */
+	readonly name: string;
+	/** Something plays or records through it now. */
+	readonly active: boolean;
+	/** Frames that it passed on. */
+	readonly frames: number;
+	/** Times that it had nothing to pass on when it should have. */
+	readonly underruns: number;
+	/** Times that it lost something for want of room. */
+	readonly overruns: number;
+	/** What waits in it now, ms. */
+	readonly buffered: number;
+}
+
 /**
  * Where sound goes: what a device plays into, and what a back end is. Calls are cheap and never block. Between start
  * and stop frames come at the pace of the machine's clock, a few milliseconds at a time.
@@ -133,6 +149,7 @@ export interface AudioSink {
 	volume?(volume: AudioVolume): void;
 	/** How long until a frame written now is heard, ns; 0 where that means nothing. */
 	readonly latency: number;
+	stats?(): AudioBackEndStats;
 }
 
 /** Where sound comes from: what a device records from, and what a back end is. */
@@ -144,4 +161,5 @@ export interface AudioSource {
 	stop(): void;
 	/** A back end with this applies it by itself; without, its samples are changed on their way. */
 	volume?(volume: AudioVolume): void;
+	stats?(): AudioBackEndStats;
 }

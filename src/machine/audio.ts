@@ -6,6 +6,8 @@ import type { MachineHost } from './machine.ts';
 
 export class MachineAudio {
 	readonly mixer: AudioMixer;
+	/** The mixer, if SPICE clients are to hear it. */
+	readonly clientMixer: AudioMixer | undefined;
 	readonly #files: readonly WavFile[];
 
 	/** Rejects with TsvmError when a file cannot be written, and has then closed the others. */
@@ -19,11 +21,12 @@ export class MachineAudio {
 			for (const file of files) await file.close();
 			throw error;
 		}
-		return new MachineAudio(clock, files);
+		return new MachineAudio(clock, files, !config.audio.some((spec) => spec.kind === 'none'));
 	}
 
-	private constructor(clock: Clock, files: readonly WavFile[]) {
+	private constructor(clock: Clock, files: readonly WavFile[], forClients: boolean) {
 		this.mixer = new AudioMixer(clock);
+		this.clientMixer = forClients ? this.mixer : undefined;
 		this.#files = files;
 		for (const file of files) this.mixer.addSink(file);
 	}

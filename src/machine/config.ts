@@ -178,6 +178,7 @@ const Spice = z
 			.array(z.enum(SPICE_CHANNELS, { error: `expected one of ${SPICE_CHANNELS.join(', ')}` }))
 			.default([])
 			.meta({ description: 'channels that only the TLS port serves' }),
+		playbackCompression: z.boolean().default(true).meta({ description: 'false: sound is sent as raw samples' }),
 	})
 	.superRefine((spice, ctx) => {
 		if (spice.port === undefined && !spice.tls) refuse(ctx, 'neither a plain nor a TLS port', 'give at least one');

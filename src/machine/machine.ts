@@ -274,6 +274,7 @@ export class Machine implements MachineControl {
 			machine: this,
 			display: this.display,
 			guestPorts: this.#guestPorts,
+			mixer: this.#audio?.clientMixer,
 			client: this.#board.qxl,
 			warn: (line) => this.#host.warn?.(line),
 			emit: (event, data) => this.#emit(event, data),

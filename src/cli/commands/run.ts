@@ -24,6 +24,7 @@ export interface RunFlags {
 	readonly tlsKey?: string;
 	readonly tlsCa?: string;
 	readonly secureChannels?: string;
+	readonly playbackCompression: 'on' | 'off';
 	readonly memory: string;
 	readonly kernel?: string;
 	readonly initrd?: string;
@@ -72,6 +73,11 @@ export function runCommand(): Command {
 		.option('--tls-key <FILE>', 'its key, PEM')
 		.option('--tls-ca <FILE>', 'certificate authority for --vv, PEM')
 		.option('--secure-channels <LIST>', 'channels only on the TLS port, such as main,inputs; all for all')
+		.addOption(
+			new Option('--playback-compression <MODE>', 'Opus for sound, or raw samples')
+				.choices(['on', 'off'])
+				.default('on'),
+		)
 		.option('--vv <FILE>', 'write a connection file for remote-viewer')
 		.optionsGroup('Control:')
 		.option('--qmp <WHERE>', 'QMP socket, unix:PATH (repeatable)', collect)
@@ -283,6 +289,7 @@ async function spiceOptions(flags: RunFlags): Promise<MachineOptions['spice']> {
 				? undefined
 				: { port: portNumber(tlsPort, '--tls-port'), cert: tlsCert, key: tlsKey, ca: tlsCa },
 		secureChannels: channels,
+		playbackCompression: flags.playbackCompression === 'on',
 	};
 }
 

@@ -1,5 +1,6 @@
 /** The machine's state in the shapes of qapi: block-core.json, pci.json, ui.json. */
 import type { AudioInfo, CaptureInfo, VoiceInfo } from '../../audio/index.ts';
+import type { AudioBackEndStats } from '../../core/index.ts';
 import type { BlockInfo, PciInfo, PciRegion, SpiceInfo } from '../../machine/control.ts';
 import { pciClassName } from '../../machine/pci-classes.ts';
 
@@ -77,7 +78,15 @@ export function spiceView(info: SpiceInfo | undefined): Record<string, unknown> 
 
 /** Not QEMU's: how each device's sound is going. Frames count at the host's rate for voices, at their own for captures. */
 export function audioView(info: AudioInfo | undefined): Record<string, unknown> {
-	if (!info) return { enabled: false, running: false, 'back-ends': 0, sources: 0, voices: [], captures: [] };
+	if (!info) return { enabled: false, running: false, 'back-ends': [], sources: [], voices: [], captures: [] };
+	const backEnd = (each: AudioBackEndStats) => ({
+		name: each.name,
+		active: each.active,
+		frames: each.frames,
+		underruns: each.underruns,
+		overruns: each.overruns,
+		'buffered-ms': Math.round(each.buffered),
+	});
 	const stream = (each: VoiceInfo | CaptureInfo) => ({
 		name: each.name,
 		active: each.active,
@@ -91,8 +100,8 @@ export function audioView(info: AudioInfo | undefined): Record<string, unknown> 
 	return {
 		enabled: true,
 		running: info.running,
-		'back-ends': info.backends,
-		sources: info.sources,
+		'back-ends': info.backEnds.map(backEnd),
+		sources: info.sources.map(backEnd),
 		voices: info.voices.map(stream),
 		captures: info.captures.map(stream),
 	};

@@ -91,9 +91,8 @@ class PlaybackChannel implements ChannelBehaviour {
 		this.#opus = compression && haveOpus() && link.caps.has(PlaybackCap.opus);
 	}
 
-	/** Latency and mode come before anything is played: spice-gtk makes its stream by them. */
+	/** The mode comes before anything is played: spice-gtk makes its decoder by it. */
 	start(): void {
-		if (this.#link.caps.has(PlaybackCap.latency)) this.#send.latency({ latencyMs: CLIENT_LATENCY_MS });
 		const mode = this.#opus ? AudioDataMode.opus : AudioDataMode.raw;
 		this.#send.mode({ time: this.#link.session.mmTime(), mode, data: new Uint8Array(0) });
 		this.#link.onWritable = () => this.#flush();
@@ -120,6 +119,14 @@ class PlaybackChannel implements ChannelBehaviour {
 				this.#flush();
 			},
 			latency: CLIENT_LATENCY_MS * 1e6,
+			stats: () => ({
+				name: `SPICE client ${this.#link.client.host}:${this.#link.client.port}`,
+				active: this.#playing,
+				frames: this.#packets * PACKET_FRAMES,
+				underruns: 0,
+				overruns: this.#dropped,
+				buffered: this.#queue.length * PACKET_MS,
+			}),
 		};
 		if (!this.#link.caps.has(PlaybackCap.volume)) return sink;
 		return {
@@ -179,6 +186,8 @@ class PlaybackChannel implements ChannelBehaviour {
 		const time = this.#queue[0]?.time ?? this.#link.session.mmTime();
 		const { channels, rate: frequency } = HOST_AUDIO;
 		this.#send.start({ channels, format: AUDIO_FMT_S16, frequency, time });
+		// Each start sets spice-gtk back to its own idea of it.
+		if (this.#link.caps.has(PlaybackCap.latency)) this.#send.latency({ latencyMs: CLIENT_LATENCY_MS });
 	}
 
 	/** From now on there is no sound that a client could set its clock by. */

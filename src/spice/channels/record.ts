@@ -11,7 +11,6 @@ import { haveOpus, type OpusDecoder, opusDecoder } from '../codecs/opus.ts';
 import { receiver, type Sender, sender } from '../protocol/kit.ts';
 import { RecordCap, record } from '../protocol/record.ts';
 import { AUDIO_FMT_S16, AudioDataMode } from '../protocol/sound.ts';
-import type { SoundOptions } from './playback.ts';
 import { VolumeTeller } from './sound.ts';
 
 /** What records: the machine's mixer. */
@@ -28,11 +27,10 @@ const CAPACITY = (rate * channels * 3) / 10;
 const LONGEST_PACKET = (rate * channels * 12) / 100;
 
 /** Makes record channels that `target` records from. */
-export function createRecordChannel(target: RecordTarget, options: SoundOptions = {}): ChannelFactory {
-	const opus = options.compression ?? true;
+export function createRecordChannel(target: RecordTarget): ChannelFactory {
 	const factory = (link: ChannelLink) => new RecordChannel(link, target);
 	return Object.defineProperty(factory as ChannelFactory & { caps?: CapSet }, 'caps', {
-		get: () => CapSet.of(RecordCap.volume, ...(opus && haveOpus() ? [RecordCap.opus] : [])),
+		get: () => CapSet.of(RecordCap.volume, ...(haveOpus() ? [RecordCap.opus] : [])),
 	});
 }
 
@@ -48,6 +46,9 @@ class RecordChannel implements ChannelBehaviour {
 	#told = false;
 	#decoder: OpusDecoder | undefined;
 	readonly #waiting = new SampleRing(CAPACITY);
+	/** Frames that came while somebody recorded, and packets that pushed out older ones. */
+	#received = 0;
+	#overruns = 0;
 	/** One packet of the client's. */
 	#scratch = new Int16Array(LONGEST_PACKET);
 
@@ -78,6 +79,14 @@ class RecordChannel implements ChannelBehaviour {
 			start: (_format: AudioFormat) => this.#record(true),
 			stop: () => this.#record(false),
 			read: (into) => this.#waiting.take(into),
+			stats: () => ({
+				name: `SPICE client ${this.#link.client.host}:${this.#link.client.port}`,
+				active: this.#recording,
+				frames: this.#received,
+				underruns: 0,
+				overruns: this.#overruns,
+				buffered: (this.#waiting.level / channels / rate) * 1000,
+			}),
 		};
 		if (!this.#link.caps.has(RecordCap.volume)) return source;
 		return {
@@ -121,13 +130,20 @@ class RecordChannel implements ChannelBehaviour {
 		if (this.#decoder) {
 			const frames = this.#decoder.decode(data, this.#scratch);
 			if (frames === undefined) throw new WireError(`${data.length} bytes that are no Opus packet`);
-			this.#waiting.put(this.#scratch.subarray(0, frames * channels));
+			this.#keep(frames * channels);
 			return;
 		}
 		if (data.length % FRAME_BYTES !== 0) throw new WireError(`${data.length} bytes are no whole frames`);
 		if (data.length / 2 > this.#scratch.length) this.#scratch = new Int16Array(data.length / 2);
 		new Uint8Array(this.#scratch.buffer).set(data);
-		this.#waiting.put(this.#scratch.subarray(0, data.length / 2));
+		this.#keep(data.length / 2);
+	}
+
+	/** The first `count` samples of the scratch buffer. */
+	#keep(count: number): void {
+		this.#received += count / channels;
+		if (this.#waiting.level + count > CAPACITY) this.#overruns++;
+		this.#waiting.put(this.#scratch.subarray(0, count));
 	}
 }
 
@@ -140,6 +156,11 @@ class SampleRing {
 	/** `capacity` in samples, whole frames. */
 	constructor(capacity: number) {
 		this.#samples = new Int16Array(capacity);
+	}
+
+	/** Samples in it. */
+	get level(): number {
+		return this.#level;
 	}
 
 	clear(): void {
