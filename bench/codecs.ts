@@ -1,5 +1,5 @@
 /**
- * How fast and how small each codec is, by kind of picture: `npx tsx bench/codecs.ts`. One thread, 1024x768 pixels of
+ * How fast and how small each codec is, by kind of picture: `npm run bench:codecs`. One thread, 1024x768 pixels of
  * 4 bytes. Beside each figure stands libspice-server 0.15.1's (spice-common's encoders, gcc -O2, the same kinds of
  * picture but not the same pixels), measured once on another day, so it tells the order and not the percent; Debian
  * ships no library that exports those encoders, so they cannot run here.

@@ -164,13 +164,15 @@ test('SIGKILL leaves no lock behind', async (t) => {
 
 test('a flushed write survives SIGKILL', async (t) => {
 	const path = file(1 << 20);
+	// writeSync waits for room in the pipe; what process.stdout holds back when the reader is slow would die unsaid.
 	const script = `
+		const { writeSync } = await import('node:fs');
 		const { openImage } = await import(${JSON.stringify(MODULE)});
 		const image = await openImage(${JSON.stringify(path)});
 		for (let n = 1; ; n++) {
 			image.write((n % 2000) * 512, new Uint8Array(512).fill(n));
 			await image.flush();
-			process.stdout.write(n + '\\n');
+			writeSync(1, n + '\\n');
 		}`;
 	const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
 		stdio: ['ignore', 'pipe', 'inherit'],

@@ -134,7 +134,6 @@ const LIFE = [
 	line('stop'),
 	line('stop'),
 	line('query-status'),
-	line('quit'),
 ];
 
 /** What differs by nature: times, versions, paths in QEMU's object tree, names of its own for nodes and threads. */
@@ -180,17 +179,18 @@ test.serial('a whole conversation', async (t) => {
 	const [theirs] = await qemu.qmp.until(1);
 	t.deepEqual(normalised(greeting), normalised(theirs));
 
-	const both = async (request: string) => {
+	const both = async (request: string, ask: (peer: QmpPeer, text: string) => Promise<QmpMessage[]>) => {
 		const text = request.replaceAll('ISO', qemu.iso);
-		const expected = await answers(qemu.qmp, text);
-		const actual = await answers(ours, text);
+		const expected = eventsFirst(await ask(qemu.qmp, text));
+		const actual = eventsFirst(await ask(ours, text));
 		t.deepEqual(normalised(actual), withoutOptional(normalised(expected)), request);
 	};
-	for (const request of [...NEGOTIATION, ...SYNTAX, ...ARGUMENTS, ...LIFE]) await both(request);
+	for (const request of [...NEGOTIATION, ...SYNTAX, ...ARGUMENTS, ...LIFE])
+		await both(request, (peer, text) => peer.say(text));
+	await both(line('quit'), (peer, text) => peer.sayLast(text, 2));
 });
 
-/** All that comes back, events first: QEMU sends them before or after the answer as its threads happen to run. */
-async function answers(peer: QmpPeer, text: string): Promise<QmpMessage[]> {
-	const messages = await peer.say(text);
+/** QEMU sends events before or after the answer as its threads happen to run. */
+function eventsFirst(messages: QmpMessage[]): QmpMessage[] {
 	return messages.sort((a, b) => Number('event' in b) - Number('event' in a));
 }

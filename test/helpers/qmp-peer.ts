@@ -84,6 +84,19 @@ export class QmpPeer {
 		return this.messages.slice(from, at() < 0 ? undefined : at());
 	}
 
+	/**
+	 * Sends the line that ends the conversation; returns the `count` messages that answer it, or those before the end.
+	 * No probe follows it: a server that goes away with something unread resets the connection, and its last words are
+	 * lost.
+	 */
+	async sayLast(bytes: string | Uint8Array, count: number): Promise<QmpMessage[]> {
+		const from = this.messages.length;
+		this.send(bytes);
+		this.send('\n');
+		await this.#wait(() => this.messages.length >= from + count || this.#ended, `an answer to ${bytes}`, 10_000);
+		return this.messages.slice(from);
+	}
+
 	destroy(): void {
 		this.#socket.destroy();
 	}
