@@ -55,7 +55,7 @@ LABEL tsvm
 export const desktop: Recipe = {
 	name: 'debian-desktop',
 	summary: 'a disk with Xorg, a window manager, the SPICE agent and sound, 465 MiB, about 2 minutes',
-	version: 2,
+	version: 3,
 	append: '',
 	files: { disk: 'disk.img' },
 	tools: ['apt-get', 'apt-cache', 'dpkg-deb', 'mmdebstrap', 'depmod', 'ldconfig', ...DISK_TOOLS],

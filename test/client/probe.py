@@ -212,8 +212,8 @@ class Probe:
 		self.event('cursor-set', **self.cursor)
 
 	def on_clipboard_grab(self, channel, selection, types, count):
-		words = struct.unpack(f'={count}I', memory(types, 4 * count) or b'') if count else ()
-		self.event('clipboard-grab', selection=SELECTIONS[selection], formats=[FORMATS[word] for word in words])
+		# PyGObject hands the array over as a list.
+		self.event('clipboard-grab', selection=SELECTIONS[selection], formats=[FORMATS[word] for word in types])
 		return True
 
 	def on_clipboard_request(self, channel, selection, kind):
