@@ -12,7 +12,7 @@ import {
 	type Host,
 	type Timer,
 } from '../../src/core/index.ts';
-import { PIT_HZ, type PitChannel } from '../chipset/pit.ts';
+import { PIT_HZ, type PitChannel } from '../chipset/pit-channel.ts';
 import type { Port61 } from '../chipset/port61.ts';
 
 const RATE = 48000;

@@ -3,7 +3,7 @@
  * times short delays with. PC/AT technical reference.
  */
 import { checkVersion, type Device, type DeviceState, type Host, type PortSpace } from '../../src/core/index.ts';
-import type { PitChannel } from './pit.ts';
+import type { PitChannel } from './pit-channel.ts';
 
 const GATE2 = 0x01;
 const SPEAKER = 0x02;

@@ -1,6 +1,7 @@
 import test from 'ava';
 import { PcSpeaker } from '../../../devices/audio/index.ts';
-import { PIT_HZ, Pit } from '../../../devices/chipset/pit.ts';
+import { Pit } from '../../../devices/chipset/pit.ts';
+import { PIT_HZ } from '../../../devices/chipset/pit-channel.ts';
 import { Port61 } from '../../../devices/chipset/port61.ts';
 import { FakeBoard } from '../../helpers/board.ts';
 import { pitch, toneShare } from '../../helpers/sound.ts';

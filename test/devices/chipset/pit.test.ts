@@ -1,6 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { PIT_HZ, Pit } from '../../../devices/chipset/pit.ts';
+import { Pit } from '../../../devices/chipset/pit.ts';
+import { PIT_HZ } from '../../../devices/chipset/pit-channel.ts';
 import { FakeBoard } from '../../helpers/board.ts';
 
 /** One 8254 counter that really counts, clock by clock, after the data sheet's mode diagrams. */
@@ -280,4 +281,23 @@ test('an edge is not lost when time runs on while a short count is written', (t)
 		clock.advance(1e6);
 		t.is(board.irqs[0].edges - before, shot);
 	}
+});
+
+test('a count that nobody has seen taken is saved and restored as it stands, and leaves nothing behind', (t) => {
+	const m = new Machine();
+	const other = new Machine();
+	m.program(0, 2, 1000);
+	m.to(m.tick + 10);
+	m.count(0, 500);
+	m.to(m.tick + 1200);
+	other.to(m.tick);
+	const saved = m.pit.save();
+	other.pit.restore(saved);
+	t.deepEqual(other.pit.save(), saved);
+	t.is(other.pit.channels[0].value(), m.pit.channels[0].value());
+	m.pit.reset();
+	const fresh = new Machine();
+	fresh.to(m.tick);
+	fresh.pit.reset();
+	t.deepEqual(m.pit.save(), fresh.pit.save());
 });
