@@ -1,5 +1,8 @@
-/** What sound is judged by: correlation with its source, pitch, gaps. Samples are numbers, one channel. */
+/** What sound is judged by: correlation with its source, pitch, gaps; and sources. Samples are numbers, one channel. */
 import { readFileSync } from 'node:fs';
+
+/** Neighbours on each side that a sample between samples is made of. */
+const REACH = 24;
 
 export interface Wav {
 	readonly rate: number;
@@ -94,4 +97,114 @@ export function longestGap(samples: ArrayLike<number>, rate: number, floor: numb
 		last = i;
 	}
 	return longest / rate;
+}
+
+/** A sine that rises by the same number of octaves each second, with 10 ms of rise and fall. 0 .. 1 is full scale. */
+export function sweep(seconds: number, rate: number, from: number, to: number, amplitude = 0.5): Float64Array {
+	const octaves = Math.log(to / from) / seconds;
+	const edge = rate / 100;
+	const count = Math.round(seconds * rate);
+	return Float64Array.from({ length: count }, (_, n) => {
+		const phase = ((2 * Math.PI * from) / octaves) * (Math.exp((octaves * n) / rate) - 1);
+		return amplitude * Math.min(1, (n + 1) / edge, (count - n) / edge) * Math.sin(phase);
+	});
+}
+
+/** The bytes of a 16-bit PCM file; channels are -1 .. 1. */
+export function wavBytes(rate: number, channels: readonly ArrayLike<number>[]): Buffer {
+	const frame = channels.length * 2;
+	const size = channels[0].length * frame;
+	const bytes = Buffer.alloc(44 + size);
+	bytes.write('RIFF', 0, 'latin1');
+	bytes.writeUInt32LE(36 + size, 4);
+	bytes.write('WAVEfmt ', 8, 'latin1');
+	bytes.writeUInt32LE(16, 16);
+	bytes.writeUInt16LE(1, 20);
+	bytes.writeUInt16LE(channels.length, 22);
+	bytes.writeUInt32LE(rate, 24);
+	bytes.writeUInt32LE(rate * frame, 28);
+	bytes.writeUInt16LE(frame, 32);
+	bytes.writeUInt16LE(16, 34);
+	bytes.write('data', 36, 'latin1');
+	bytes.writeUInt32LE(size, 40);
+	for (const [c, samples] of channels.entries())
+		for (let n = 0; n < samples.length; n++)
+			bytes.writeInt16LE(Math.round(Math.max(-1, Math.min(1, samples[n])) * 32767), 44 + n * frame + c * 2);
+	return bytes;
+}
+
+/** `samples` read every `step` from `first` on (both may be fractions): another rate, another place between samples. */
+export function resample(samples: ArrayLike<number>, step: number, first = 0): Float64Array {
+	const count = Math.max(0, Math.floor((samples.length - 1 - first) / step) + 1);
+	const cutoff = Math.min(1, 1 / step);
+	return Float64Array.from({ length: count }, (_, n) => {
+		const at = first + n * step;
+		const base = Math.floor(at);
+		let sum = 0;
+		for (let i = Math.max(0, base - REACH + 1); i <= Math.min(samples.length - 1, base + REACH); i++) {
+			const distance = at - i;
+			const x = Math.PI * distance * cutoff;
+			const window = 0.5 + 0.5 * Math.cos((Math.PI * distance) / REACH);
+			sum += samples[i] * window * cutoff * (x === 0 ? 1 : Math.sin(x) / x);
+		}
+		return sum;
+	});
+}
+
+export interface Likeness {
+	/** Where the source begins in what was heard, samples. */
+	readonly lag: number;
+	/** Pearson's, over the whole length of the source with one alignment. */
+	readonly correlation: number;
+	/** How much longer (positive) or shorter what was heard is: the error of its pitch, as a share. */
+	readonly stretch: number;
+	/** The longest silence in it, s. */
+	readonly gap: number;
+}
+
+/**
+ * How much of `source` is in `heard`, both at `rate`. The source is looked for where the first sound is, so neither may
+ * have another one before it.
+ */
+export function likeness(source: Float64Array, heard: Float64Array, rate: number): Likeness {
+	const start = onset(heard, peak(heard) / 4) - onset(source, peak(source) / 4);
+	const window = Math.floor(rate / 5);
+	/** The lag of the source's samples from `from` on, at most `reach` from `around`. */
+	const lagAt = (from: number, around: number, reach: number) => {
+		const first = Math.max(0, from + around - reach);
+		return first - from + align(source.subarray(from), heard.subarray(first), 2 * reach, 0, window);
+	};
+	const early = Math.floor(source.length / 8);
+	const late = Math.floor(source.length * 0.8);
+	const lag = lagAt(early, start, Math.floor(rate / 50));
+	const stretch = (lagAt(late, lag, Math.floor(rate / 20)) - lag) / (late - early);
+	const first = Math.max(0, lag - 1);
+	const span = heard.subarray(first, lag + source.length + 1);
+	let best = { at: 0, value: -1 };
+	for (let fraction = -0.5; fraction <= 0.5; fraction += 0.125) {
+		const at = Math.max(0, lag + fraction - first);
+		const value = correlation(
+			source.subarray(late),
+			resample(span.subarray(late, late + window), 1, at),
+			0,
+			0,
+			window - 2,
+		);
+		if (value > best.value) best = { at, value };
+	}
+	const whole = correlation(source, resample(span, 1, best.at), 0, REACH, source.length - 2 * REACH);
+	return { lag: first + best.at, correlation: whole, stretch, gap: longestGap(span, rate, peak(span) / 200) };
+}
+
+function peak(samples: ArrayLike<number>): number {
+	let most = 0;
+	for (let i = 0; i < samples.length; i++) most = Math.max(most, Math.abs(samples[i]));
+	return most;
+}
+
+/** Where `samples` are louder than `floor` for the first time. */
+function onset(samples: ArrayLike<number>, floor: number): number {
+	let i = 0;
+	while (i < samples.length && Math.abs(samples[i]) <= floor) i++;
+	return i;
 }
