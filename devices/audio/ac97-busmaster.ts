@@ -11,6 +11,7 @@ import {
 	GuestFault,
 	guestError,
 	type Host,
+	nextAudioTick,
 	RegisterFile,
 	registers,
 	type StateValue,
@@ -38,17 +39,18 @@ const IOC = 0x80000000;
 const CHANNELS = 2;
 const MS = 1e6;
 const SECOND = 1e9;
-/** Sound moves at least this often, ns. */
-const TICK = 10 * MS;
-/** And not more often than this, however short the guest's buffers are, ns. */
+/** Sound moves not more often than this, however short the guest's buffers are, ns. */
 const SHORTEST = MS;
 /** After a stall: what one turn moves at most, and when the next one comes, ns. The guest refills in between. */
 const TURN = 20 * MS;
 const NEXT_TURN = 4 * MS;
 /** Time that a stall may take and still be made up for, ns. */
 const MAX_LAG = 250 * MS;
-/** A guest that polls its position gets it this exact, samples. */
-const GRAIN = 64;
+/**
+ * A guest that polls its position gets it this exact, samples. Linux measures the codec's clock in 50 ms by it and takes one
+ * that is off by 1 % for another clock (intel8x0_measure_ac97_clock).
+ */
+const GRAIN = 16;
 
 const trace = tracePoints('ac97', {
 	start: ['box', 'bdbar', 'lvi', 'rate'],
@@ -283,12 +285,12 @@ export class BusMaster {
 		this.#options.changed();
 	}
 
-	/** Up to the end of the buffer, or a tick; sooner while there is something to catch up with. */
+	/** Up to the end of the buffer, or the next tick; sooner while there is something to catch up with. */
 	#arm(now: number): void {
 		const samples = this.#moved + this.regs.picb;
 		const end = this.#since + Math.ceil((samples / CHANNELS / this.#rate) * SECOND);
 		const behind = this.#due(now) >= GRAIN;
-		this.#timer.arm(behind ? now + NEXT_TURN : Math.min(now + TICK, Math.max(now + SHORTEST, end)));
+		this.#timer.arm(behind ? now + NEXT_TURN : Math.min(nextAudioTick(now), Math.max(now + SHORTEST, end)));
 	}
 
 	#bufferDone(): void {

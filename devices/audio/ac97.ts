@@ -35,8 +35,8 @@ export const global = registers({
 });
 const GLOBAL = 0x2c;
 const COLD_RESET_OFF = 0x02;
-/** GLOB_STA's interrupt bits, in the order of the bus masters. */
-const INTERRUPTS = [0x20, 0x40, 0x80] as const;
+const GlobSta = { pint: 0x20, point: 0x40, mint: 0x80 } as const;
+const INTERRUPTS = GlobSta.pint | GlobSta.point | GlobSta.mint;
 
 const MIXER_BAR = 0;
 const MASTER_BAR = 1;
@@ -197,10 +197,11 @@ export class Ac97 implements Device {
 	}
 
 	#updateIrq(): void {
-		let { globSta } = this.regs;
-		for (const [i, box] of this.#boxes.entries())
-			globSta = box.interrupt ? globSta | INTERRUPTS[i] : globSta & ~INTERRUPTS[i];
-		const level = (globSta & (INTERRUPTS[0] | INTERRUPTS[1] | INTERRUPTS[2])) !== 0;
+		const [pi, po, mc] = this.#boxes;
+		const pending =
+			(pi.interrupt ? GlobSta.pint : 0) | (po.interrupt ? GlobSta.point : 0) | (mc.interrupt ? GlobSta.mint : 0);
+		const globSta = (this.regs.globSta & ~INTERRUPTS) | pending;
+		const level = pending !== 0;
 		if (globSta !== this.regs.globSta) trace.irq(level, globSta);
 		this.regs.globSta = globSta;
 		this.pci.irq.set(level);

@@ -10,6 +10,7 @@ import {
 	type Device,
 	type DeviceState,
 	type Host,
+	nextAudioTick,
 	type Timer,
 } from '../../src/core/index.ts';
 import { PIT_HZ, type PitChannel } from '../chipset/pit-channel.ts';
@@ -17,7 +18,6 @@ import type { Port61 } from '../chipset/port61.ts';
 
 const RATE = 48000;
 const SECOND = 1e9;
-const TICK = 10e6;
 /** The output is looked at this many times a sample: edges fall between samples, and would alias. */
 const OVERSAMPLING = 8;
 /** How loud a beep is, out of 32767. */
@@ -80,14 +80,14 @@ export class PcSpeaker implements Device {
 		this.#last = 0;
 		this.#level = 0;
 		this.#sink.start({ rate: RATE, channels: 1 });
-		this.#timer.arm(this.#since + TICK);
+		this.#timer.arm(nextAudioTick(this.#since));
 	}
 
 	#turn(): void {
 		if (!this.#running) return;
 		this.#render();
 		if (this.#quiet > REST) this.#rest();
-		else this.#timer.arm(this.#clock.now() + TICK);
+		else this.#timer.arm(nextAudioTick(this.#clock.now()));
 	}
 
 	#rest(): void {

@@ -12,6 +12,7 @@ import {
 	type AudioSource,
 	type Clock,
 	HOST_AUDIO,
+	nextAudioTick,
 	type Timer,
 	tracePoints,
 } from '../core/index.ts';
@@ -20,8 +21,10 @@ import { Voice, type VoiceInfo } from './voice.ts';
 
 const MS = HOST_AUDIO.rate / 1000;
 const NS_PER_MS = 1e6;
-/** Frames given to the back ends at once, and the time between two turns. */
+/** Frames given to the back ends at once at most. */
 const CHUNK = 10 * MS;
+/** The mixer's turn comes this much after the devices', ns: in the same wake-up of the host, but with their sound there. */
+const AFTER_DEVICES = 1000;
 /** Frames that a late voice is waited for. */
 const PATIENCE = 60 * MS;
 /** What may be owed after a stall, frames; time beyond it is lost. */
@@ -146,8 +149,7 @@ export class AudioMixer {
 	}
 
 	#arm(): void {
-		const next = this.#since + ((this.#given + CHUNK) / MS) * NS_PER_MS;
-		this.#timer.arm(Math.max(next, this.#clock.now() + 4 * NS_PER_MS));
+		this.#timer.arm(nextAudioTick(this.#clock.now()) + AFTER_DEVICES);
 	}
 
 	#turn(): void {

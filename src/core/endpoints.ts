@@ -104,6 +104,17 @@ export interface BlockImage {
 /** Rate and channels that back ends for sound take and give: devices' own rates are converted on the way. */
 export const HOST_AUDIO: AudioFormat = { rate: 48000, channels: 2 };
 
+/**
+ * Sound moves when machine time is a multiple of this, ns, and at no other time if it can: the host then wakes up once for
+ * all devices and the mixer.
+ */
+export const AUDIO_TICK = 10e6;
+
+/** The next instant after `now` at which sound moves, ns. */
+export function nextAudioTick(now: number): number {
+	return (Math.floor(now / AUDIO_TICK) + 1) * AUDIO_TICK;
+}
+
 /** Signed 16-bit samples, interleaved. */
 export interface AudioFormat {
 	/** Frames a second, 4000 .. 192000. */
