@@ -21,6 +21,7 @@ const PACKAGES = [
 	...['xserver-xorg-core', 'xserver-xorg-video-qxl', 'xserver-xorg-video-fbdev', 'xserver-xorg-video-vesa'],
 	...['xserver-xorg-input-libinput', 'xinit', 'xauth', 'jwm', 'xterm', 'x11-utils', 'x11-apps', 'x11-xserver-utils'],
 	...['xclip', 'fonts-dejavu-core', 'xkb-data', 'spice-vdagent'],
+	...['spice-webdavd', 'davfs2'],
 ];
 const LEFT_OUT = ['man', 'doc', 'locale', 'info'].map((what) => `--dpkgopt=path-exclude=/usr/share/${what}/*`);
 

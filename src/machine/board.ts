@@ -54,6 +54,7 @@ export interface BoardParts {
  */
 const LOW_BIOS = 256 << 10;
 const MIB = 1 << 20;
+export const DISPLAY_SLOT = 2;
 const AC97_SLOT = 6;
 
 export class Board {
@@ -132,7 +133,7 @@ export class Board {
 		this.pci.plug(1, piix3.pci, 0);
 		this.pci.plug(1, ide.pci, 1);
 		this.pci.plug(1, this.pm.pci, 3);
-		this.pci.plug(2, this.qxl.pci);
+		this.pci.plug(DISPLAY_SLOT, this.qxl.pci);
 		if (parts.audio) {
 			const ac97 = this.#add('AC97', createAc97(cpu, parts.audio));
 			this.pci.plug(AC97_SLOT, ac97.pci);

@@ -128,7 +128,7 @@ export class Machine implements MachineControl {
 		});
 		this.#guestPorts = createSpicePorts(config, {
 			monitors: (heads) => this.#board.qxl.clientMonitorsConfig(heads),
-			primary: () => display.primary,
+			screen: () => display.screen,
 		});
 		this.#board = new Board({
 			cpu,

@@ -40,7 +40,7 @@ export async function startSpice(config: SpiceConfig, parts: SpiceParts): Promis
 			...portChannels(guestPorts),
 		]),
 		agent: guestPorts.agent,
-		primary: () => display.primary,
+		screen: () => display.screen,
 		clientPresent: (present, capabilities) => client.clientPresent(present, guestCapabilities(capabilities)),
 		warn: parts.warn,
 	});

@@ -2,8 +2,15 @@
  * Who moves the pointer. In server mode the client sends relative motion and the guest draws its own pointer; in client
  * mode the pointer is the client's own and the guest is told where it is. The client chooses among what the guest can.
  */
-import type { InputEvents } from '../core/index.ts';
+import type { Head, InputEvents } from '../core/index.ts';
 import { MouseMode } from './protocol/constants.ts';
+
+/** Where pointers move: the primary surface and the heads that show parts of it. */
+export interface Screen {
+	readonly width: number;
+	readonly height: number;
+	readonly heads: readonly Head[];
+}
 
 export class MouseModes {
 	readonly #inputs: InputEvents;

@@ -16,7 +16,7 @@ import { createMainChannel, MainChannel } from './channels/main.ts';
 import { Connection, type ConnectionHost } from './connection.ts';
 import type { LinkRequest, Refusal } from './link.ts';
 import { WarningLimit } from './log.ts';
-import { MouseModes } from './mouse.ts';
+import { MouseModes, type Screen } from './mouse.ts';
 import { ChannelType, channelName, LinkError } from './protocol/constants.ts';
 import { Session, type SessionHost } from './session.ts';
 import { originIsNear, WebSocketGate } from './websocket.ts';
@@ -29,8 +29,8 @@ export interface SpiceServerOptions {
 	readonly inputs: InputEvents;
 	/** Behaviour by channel type; several of one type have ids from 0 on. Main and inputs are the server's own. */
 	readonly factories: ReadonlyMap<number, ChannelFactory | readonly ChannelFactory[]>;
-	/** Size of the primary surface, for absolute pointers; undefined while there is none. */
-	readonly primary?: () => { readonly width: number; readonly height: number } | undefined;
+	/** Where absolute pointers move; undefined while there is no primary surface. */
+	readonly screen?: () => Screen | undefined;
 	readonly agent?: AgentPort;
 	/** Multimedia time, ms: the clock that drawables and sound are stamped with. Default: a clock of the server's own. */
 	readonly mmTime?: () => number;
@@ -93,7 +93,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 		});
 		const { agent, inputs } = options;
 		const uuid = options.uuid === undefined ? undefined : parseUuid(options.uuid);
-		const primary = options.primary ?? (() => undefined);
+		const screen = options.screen ?? (() => undefined);
 		for (const [type, made] of options.factories) this.#factories.set(type, typeof made === 'function' ? [made] : made);
 		this.#factories.set(ChannelType.main, [
 			createMainChannel({
@@ -105,7 +105,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 			}),
 		]);
 		this.#factories.set(ChannelType.inputs, [
-			createInputsChannel({ inputs, mouse: this.mouse, primary, insecure: (link) => this.#tellInsecure(link) }),
+			createInputsChannel({ inputs, mouse: this.mouse, screen, insecure: (link) => this.#tellInsecure(link) }),
 		]);
 	}
 

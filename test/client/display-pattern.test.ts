@@ -38,7 +38,7 @@ async function serve(t: ExecutionContext) {
 			[ChannelType.display, createDisplayChannel(display)],
 			[ChannelType.cursor, createCursorChannel(display)],
 		]),
-		primary: () => display.primary,
+		screen: () => display.screen,
 		warn: (message) => warnings.push(message),
 	});
 	await server.listen({ port: 'auto' });

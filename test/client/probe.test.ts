@@ -23,7 +23,7 @@ async function start(t: ExecutionContext, listen: Partial<ListenOptions> = {}) {
 		[ChannelType.display, createDisplayChannel(display)],
 		[ChannelType.cursor, createCursorChannel(display)],
 	]);
-	const options = { factories, primary: () => display.primary, name: 'probed' };
+	const options = { factories, screen: () => display.screen, name: 'probed' };
 	const served = await serve(t, { tls: { port: 0 }, ...listen }, options);
 	const folder = mkdtempSync(join(tmpdir(), 'tsvm-probe-'));
 	t.teardown(() => rmSync(folder, { recursive: true }));

@@ -8,7 +8,7 @@ import { SpiceClient } from '../helpers/spice-client.ts';
 import { serve, until } from './support.ts';
 
 async function open(t: ExecutionContext, absolute = false) {
-	const served = await serve(t, {}, { primary: () => ({ width: 800, height: 600 }) });
+	const served = await serve(t, {}, { screen: () => ({ width: 800, height: 600, heads: [] }) });
 	served.inputs.absolute = absolute;
 	served.inputs.change({ leds: 2 });
 	const client = await SpiceClient.connect({ port: served.port });

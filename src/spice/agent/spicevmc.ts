@@ -14,6 +14,7 @@ import {
 } from '../../core/index.ts';
 import type { AgentClient, AgentPort } from '../agent.ts';
 import { CapSet } from '../caps.ts';
+import type { Screen } from '../mouse.ts';
 import { ChunkReader } from './chunks.ts';
 import {
 	AgentCap,
@@ -24,7 +25,7 @@ import {
 	readMonitorsConfig,
 } from './messages.ts';
 import { Outbox } from './outbox.ts';
-import { AgentPointer, type Size } from './pointer.ts';
+import { AgentPointer } from './pointer.ts';
 import { encodeMessage, MessageStream, type Verdict, wholeMessage } from './stream.ts';
 
 /** Name of the port that agents look for. */
@@ -37,8 +38,8 @@ export interface SpiceVmcOptions {
 	readonly fileTransfer?: boolean;
 	/** The display adapter's way to change the guest's monitors; when it returns false the agent is asked. */
 	readonly monitors?: DisplayClientEvents['clientMonitorsConfig'];
-	/** Size of the primary surface, in which pointers move. */
-	readonly primary?: () => Size | undefined;
+	/** Where pointers move; undefined while there is no primary surface. */
+	readonly screen?: () => Screen | undefined;
 	/** Which output of which device the channels' monitors are, for agents that want to know; none if left out. */
 	readonly displays?: readonly DisplayOutput[];
 }
@@ -112,7 +113,7 @@ export class SpiceVmc implements CharBackend, AgentPort {
 			(state) => {
 				if (this.connected) this.#outbox.mouse(state);
 			},
-			() => options.primary?.(),
+			() => options.screen?.(),
 		);
 		this.#fromGuest = new MessageStream({
 			judge: (type) => this.#judgeGuest(type),

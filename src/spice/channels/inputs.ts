@@ -5,7 +5,7 @@
 import type { InputEvents } from '../../core/index.ts';
 import { CapSet } from '../caps.ts';
 import type { ChannelBehaviour, ChannelFactory, ChannelLink } from '../channel.ts';
-import type { MouseModes } from '../mouse.ts';
+import type { MouseModes, Screen } from '../mouse.ts';
 import { InputsCap, MouseMode } from '../protocol/constants.ts';
 import { inputs, MOTION_ACK_BUNCH, WheelButton } from '../protocol/inputs.ts';
 import { receiver, type Sender, sender } from '../protocol/kit.ts';
@@ -14,8 +14,8 @@ import { HeldKeys } from './held-keys.ts';
 export interface InputsChannelHost {
 	readonly inputs: InputEvents;
 	readonly mouse: MouseModes;
-	/** Size of the primary surface; undefined while there is none. */
-	primary(): { readonly width: number; readonly height: number } | undefined;
+	/** Undefined while there is no primary surface. Clients say where they point in one of its heads. */
+	screen(): Screen | undefined;
 	/** Told once a channel starts over a connection that is not encrypted. */
 	insecure(link: ChannelLink): void;
 }
@@ -75,7 +75,7 @@ class InputsChannel implements ChannelBehaviour {
 			keyScancode: ({ codes }) => this.#scancodes(codes),
 			keyModifiers: ({ modifiers }) => this.#setLeds(modifiers),
 			mouseMotion: ({ dx, dy, buttonsState }) => this.#motion(dx, dy, buttonsState),
-			mousePosition: ({ x, y, buttonsState }) => this.#position(x, y, buttonsState),
+			mousePosition: ({ x, y, buttonsState, displayId }) => this.#position(x, y, displayId, buttonsState),
 			mousePress: ({ button, buttonsState }) => this.#press(button, buttonsState),
 			mouseRelease: ({ buttonsState }) => this.#button(0, buttonsState),
 		});
@@ -172,10 +172,11 @@ class InputsChannel implements ChannelBehaviour {
 		this.#host.inputs.motion(dx, dy, 0, this.#buttons);
 	}
 
-	#position(x: number, y: number, state: number): void {
+	#position(x: number, y: number, displayId: number, state: number): void {
 		this.#acknowledge();
-		this.#x = x;
-		this.#y = y;
+		const head = this.#host.screen()?.heads.find(({ id }) => id === displayId);
+		this.#x = (head?.x ?? 0) + x;
+		this.#y = (head?.y ?? 0) + y;
 		if (this.#host.mouse.current === MouseMode.client) this.#button(0, state);
 	}
 
@@ -192,11 +193,11 @@ class InputsChannel implements ChannelBehaviour {
 			events.motion(0, 0, wheel, this.#buttons);
 			return;
 		}
-		const primary = this.#host.primary();
-		if (primary === undefined || primary.width === 0 || primary.height === 0) return;
-		const x = Math.min(this.#x, primary.width - 1);
-		const y = Math.min(this.#y, primary.height - 1);
-		events.position(x, y, primary.width, primary.height, wheel, this.#buttons);
+		const screen = this.#host.screen();
+		if (screen === undefined || screen.width === 0 || screen.height === 0) return;
+		const x = Math.min(this.#x, screen.width - 1);
+		const y = Math.min(this.#y, screen.height - 1);
+		events.position(x, y, screen.width, screen.height, wheel, this.#buttons);
 	}
 
 	#acknowledge(): void {

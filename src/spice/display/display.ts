@@ -13,6 +13,7 @@ import {
 	tracePoints,
 } from '../../core/index.ts';
 import type { CursorEvent, CursorSource, CursorState } from '../channels/cursor.ts';
+import type { Screen } from '../mouse.ts';
 import { Canvas } from './canvas.ts';
 import { type ClientOp, reduce } from './ops.ts';
 import { intersect, isEmpty } from './region.ts';
@@ -71,6 +72,11 @@ export class Display implements DisplaySink, CursorSource {
 		if (this.#monitors.heads.length > 0 || primary === undefined) return this.#monitors;
 		const head = { id: 0, surfaceId: PRIMARY, width: primary.width, height: primary.height, x: 0, y: 0, flags: 0 };
 		return { maxAllowed: 1, heads: [head] };
+	}
+	/** Where pointers move, if there is a primary surface. */
+	get screen(): Screen | undefined {
+		const { primary } = this;
+		return primary && { width: primary.width, height: primary.height, heads: this.monitors.heads };
 	}
 	/** Operations that were not drawn because they were broken or of a kind not supported. */
 	get dropped(): number {
