@@ -33,7 +33,7 @@ const layout = registers({
 	min_io_size: { at: 26, size: 2, doc: 'suggested least transfer, blocks' },
 	opt_io_size: { at: 28, size: 4, doc: 'suggested transfer, blocks' },
 	writeback: { at: 32, size: 1, w: 0x01, doc: '0: a write is done when it is on stable storage' },
-	num_queues: { at: 34, size: 2, doc: 'not offered' },
+	num_queues: { at: 34, size: 2, reset: 1, doc: 'one' },
 	max_discard_sectors: { at: 36, size: 4, doc: 'most sectors of a discard' },
 	max_discard_seg: { at: 40, size: 4, doc: 'most ranges of a discard' },
 	discard_sector_alignment: { at: 44, size: 4, doc: 'suggested alignment of discards, sectors' },
@@ -93,7 +93,7 @@ export class VirtioBlk implements VirtioModel {
 	readonly classCode = 0x010000;
 	readonly features: bigint;
 	readonly queueSizes = [QUEUE_SIZE];
-	readonly configLength = 60;
+	readonly configLength = 57;
 	readonly config: RegisterFile<typeof layout>;
 	readonly #image: BlockImage;
 	readonly #readOnly: boolean;

@@ -83,7 +83,7 @@ export class VirtioKeyboard extends VirtioInput {
 			codes: new Map([
 				[Ev.key, KEYS],
 				[Ev.led, [0, 1, 2]],
-				[Ev.rep, [0]],
+				[Ev.rep, []],
 			]),
 			onStatus: ({ type, code, value }) => {
 				if (type === Ev.led && code < LEDS.length) this.#setLed(LEDS[code], value !== 0);

@@ -29,6 +29,14 @@ export interface Ring {
 	restore(state: { readonly [key: string]: StateValue | undefined }): void;
 }
 
+/** What a queue asks of and tells its transport. */
+export interface QueueOwner {
+	/** The first chain is pushed after an interrupt was decided. */
+	touched(queue: Virtqueue): void;
+	/** A number that changes whenever the guest may have run. */
+	turn(): number;
+}
+
 export class Virtqueue {
 	readonly maxSize: number;
 	/** As the driver set them; they count from enable() on. */
@@ -39,16 +47,18 @@ export class Virtqueue {
 	/** Something was pushed, and no interrupt for it was decided yet. */
 	touched = false;
 	readonly #dma: Dma;
-	/** Called when the first chain is pushed after an interrupt was decided. */
-	readonly #onTouch: (queue: Virtqueue) => void;
+	readonly #owner: QueueOwner;
 	#ring: Ring | undefined;
 	#options: RingOptions | undefined;
 	/** Chains that this ring has given out; what an earlier one gave out is void. */
 	#out = new WeakSet<Chain>();
+	/** Chains taken in turn `#turn`. */
+	#taken = 0;
+	#turn = -1;
 
-	constructor(dma: Dma, maxSize: number, onTouch: (queue: Virtqueue) => void) {
+	constructor(dma: Dma, maxSize: number, owner: QueueOwner) {
 		this.#dma = dma;
-		this.#onTouch = onTouch;
+		this.#owner = owner;
 		this.maxSize = maxSize;
 		this.size = maxSize;
 	}
@@ -77,8 +87,18 @@ export class Virtqueue {
 	/** The next chain; undefined if there is none or the queue is not enabled. */
 	pop(): Chain | undefined {
 		const chain = this.#ring?.pop();
-		if (chain) this.#out.add(chain);
+		if (!chain) return undefined;
+		this.#count();
+		this.#out.add(chain);
 		return chain;
+	}
+
+	/** A ring that lies over its own buffers can refill itself for ever; an honest one only when the guest runs. */
+	#count(): void {
+		const turn = this.#owner.turn();
+		if (turn !== this.#turn) this.#taken = 0;
+		this.#turn = turn;
+		if (++this.#taken > this.maxSize) throw new RingError('more buffers were available than the ring has');
 	}
 
 	/** Gives a chain back, `written` bytes from the start of its device-writable part. A void one is dropped. */
@@ -87,7 +107,7 @@ export class Virtqueue {
 		this.#ring?.push(chain, written);
 		if (this.touched) return;
 		this.touched = true;
-		this.#onTouch(this);
+		this.#owner.touched(this);
 	}
 
 	/** Whether an interrupt is due for what was pushed. */
