@@ -27,9 +27,14 @@ export interface AgentPort {
 	attachClient(client: AgentClient): void;
 	/** The client left; what it sent in part is void. */
 	detachClient(): void;
-	/** The client's bytes, at most MAX_AGENT_DATA, valid during the call. Throws WireError. */
+	/** The client knows that the agent is there and wants to talk to it; it takes `tokens` messages for a start. */
+	start(tokens: number): void;
+	/**
+	 * The client's bytes, at most MAX_AGENT_DATA, valid during the call. Those that come before start() are for an agent
+	 * that has left; they go nowhere. Throws WireError.
+	 */
 	receive(data: Uint8Array): void;
-	/** The client can take `count` more messages; the first call after it learnt of the agent starts the talk. */
+	/** The client can take `count` more messages. */
 	grant(count: number): void;
 	/** The client is writable again. */
 	resume(): void;

@@ -207,9 +207,9 @@ export class SpiceVmc implements CharBackend, AgentPort {
 	}
 
 	receive(data: Uint8Array): void {
-		if (!this.connected) return;
 		this.#pieces = [];
 		this.#fromClient.feed(data);
+		if (!this.#started) return;
 		const last = this.#pieces.length - 1;
 		// A message that goes nowhere has been taken, too.
 		if (last < 0) this.#refund(1);
@@ -217,9 +217,15 @@ export class SpiceVmc implements CharBackend, AgentPort {
 		this.#outbox.pump();
 	}
 
-	grant(count: number): void {
+	start(tokens: number): void {
 		if (!this.connected) return;
 		this.#started = true;
+		this.#clientTokens = tokens;
+		this.#deliver();
+	}
+
+	grant(count: number): void {
+		if (!this.#started) return;
 		this.#clientTokens = Math.min(this.#clientTokens + count, Number.MAX_SAFE_INTEGER);
 		this.#deliver();
 	}
@@ -234,7 +240,8 @@ export class SpiceVmc implements CharBackend, AgentPort {
 	#leave(): void {
 		this.#chunks.reset();
 		this.#fromGuest.reset();
-		this.#fromClient.reset();
+		// The client still sends the rest of what it was about to say, when the next agent is there too.
+		this.#fromClient.abandon();
 		this.#waiting.length = 0;
 		this.#stalled = false;
 		this.#clientTokens = 0;
@@ -247,14 +254,17 @@ export class SpiceVmc implements CharBackend, AgentPort {
 	}
 
 	#judgeGuest(type: number): Verdict {
-		const verdict = type === AgentMessage.announceCapabilities ? 'collect' : this.#client ? this.#filter(type) : 'drop';
+		// What the agent can matters to the server, too; all else only to a client that talks to it.
+		const wanted = type === AgentMessage.announceCapabilities ? 'collect' : this.#filter(type);
+		const verdict = this.#started || wanted === 'collect' ? wanted : 'drop';
 		trace.from_guest(type, verdict);
 		return verdict;
 	}
 
 	#judgeClient(type: number): Verdict {
 		const { monitors } = this.#options;
-		const verdict = type === AgentMessage.monitorsConfig && monitors ? 'collect' : this.#filter(type);
+		const wanted = type === AgentMessage.monitorsConfig && monitors ? 'collect' : this.#filter(type);
+		const verdict = this.#started ? wanted : 'drop';
 		trace.from_client(type, verdict);
 		return verdict;
 	}
@@ -272,7 +282,7 @@ export class SpiceVmc implements CharBackend, AgentPort {
 		const agent = new CapSet(caps);
 		trace.capabilities(caps.map((word) => word.toString(16)).join(' '));
 		this.pointer.active = agent.has(AgentCap.mouseState);
-		if (this.#client) {
+		if (this.#started) {
 			const told = caps.length > 0 ? caps.slice() : [0];
 			if (!copyPaste)
 				for (const cap of [AgentCap.clipboard, AgentCap.clipboardByDemand, AgentCap.clipboardSelection])

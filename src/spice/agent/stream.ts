@@ -61,7 +61,7 @@ export class MessageStream {
 		this.#body = undefined;
 	}
 
-	/** What is left of the current message goes nowhere. */
+	/** What is still to come of the current message goes nowhere; the next one is judged again. */
 	abandon(): void {
 		this.#verdict = 'drop';
 		this.#body = undefined;

@@ -150,21 +150,20 @@ export class MainChannel implements ChannelBehaviour, AgentClient {
 		const { agent } = this.#host;
 		if (!agent?.connected) return;
 		this.#agentStarted = true;
-		agent.grant(numTokens);
+		agent.start(numTokens);
 	}
 
 	#agentData(data: Uint8Array): void {
 		if (data.length > MAX_AGENT_DATA) throw new WireError(`agent message of ${data.length} bytes`);
-		const { agent } = this.#host;
-		if (!agent?.connected || !this.#agentStarted) {
+		if (this.#agentStarted) {
+			if (this.#clientTokens-- <= 0) throw new WireError('agent message without a token');
+		} else {
 			// The agent may have left while the message was on its way. A client that gets new tokens with the next agent
 			// has lost this one; any other gets it back.
 			trace.agent_dropped(data.length);
 			if (!this.#link.caps.has(MainCap.agentConnectedTokens)) this.#send.agentToken({ numTokens: 1 });
-			return;
 		}
-		if (this.#clientTokens-- <= 0) throw new WireError('agent message without a token');
-		agent.receive(data);
+		this.#host.agent?.receive(data);
 	}
 
 	/** Three pings, as libspice-server sends them; what the third takes beyond the second is the transfer itself. */
