@@ -5,3 +5,4 @@ export { VirtioPci, type VirtioPciOptions } from './pci.ts';
 export { VirtioRng } from './rng.ts';
 export { type SerialOptions, type SerialPortOptions, VirtioSerial } from './serial.ts';
 export { VirtioTablet } from './tablet.ts';
+export type { VirtioModel } from './virtio.ts';

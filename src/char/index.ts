@@ -21,6 +21,11 @@ export function nullChar(): CharBackend {
 	return { write: (bytes) => bytes.length, attach: () => {}, close: () => {} };
 }
 
+/** Nobody, and the guest can see it: the host's end never opens. What is written is lost. */
+export function closedChar(): CharBackend {
+	return { ...nullChar(), attach: (device) => device.hostOpen?.(false) };
+}
+
 /** Opens a back end. Rejects with TsvmError when its file or socket cannot be had. */
 export async function openChar(spec: CharSpec, options: StdioOptions = {}): Promise<CharBackend> {
 	switch (spec.kind) {

@@ -54,6 +54,7 @@ class UnixChar implements CharBackend {
 
 	attach(device: CharDevice): void {
 		this.#inbound.device = device;
+		device.hostOpen?.(this.#client !== undefined);
 	}
 
 	write(bytes: Uint8Array): number {

@@ -1,9 +1,12 @@
-/** The virtio ports that SPICE clients talk to: the agent's, and any others by name. */
+/** The virtio ports: those that SPICE clients talk to, the agent's and any others by name, and those of the host. */
 import type { SerialPortOptions } from '../../devices/virtio/index.ts';
-import { AGENT_PORT, type DisplayOutput, SpiceVmc, type SpiceVmcOptions } from '../spice/agent/spicevmc.ts';
+import { closedChar } from '../char/index.ts';
+import type { CharBackend } from '../core/index.ts';
+import { type DisplayOutput, SpiceVmc, type SpiceVmcOptions } from '../spice/agent/spicevmc.ts';
 import { SpicePort } from '../spice/channels/port.ts';
 import { DISPLAY_SLOT } from './board.ts';
 import type { MachineConfig } from './config.ts';
+import type { Plan, PortEnd } from './plan.ts';
 
 /** Outputs that Linux's driver gives the adapter. Its connectors are numbered as the display channel's monitors are. */
 const OUTPUTS = 4;
@@ -11,20 +14,39 @@ const OUTPUTS = 4;
 export interface SpicePorts {
 	readonly agent: SpiceVmc | undefined;
 	readonly ports: readonly SpicePort[];
-	/** For the virtio console device. */
-	readonly serial: readonly SerialPortOptions[];
+	/** Ports of each virtio console device. */
+	readonly serials: readonly (readonly SerialPortOptions[])[];
 }
 
-/** Without SPICE there are none. `options` are the agent's ways to the machine. */
+/** `chardevs` are the opened back ends by id, `options` the agent's ways to the machine. */
 export function createSpicePorts(
-	config: Pick<MachineConfig, 'agent' | 'spice' | 'spicePorts'>,
+	config: Pick<MachineConfig, 'agent'>,
+	{ serials }: Pick<Plan, 'serials'>,
+	chardevs: ReadonlyMap<string, CharBackend>,
 	options: Pick<SpiceVmcOptions, 'monitors' | 'screen'>,
 ): SpicePorts {
-	if (!config.spice) return { agent: undefined, ports: [], serial: [] };
-	const agent = config.agent ? new SpiceVmc({ ...options, ...config.agent, displays: displayOutputs() }) : undefined;
-	const ports = config.spicePorts.map((name) => new SpicePort(name));
-	const serial = ports.map((port) => ({ name: port.name, backend: port }));
-	return { agent, ports, serial: agent ? [{ name: AGENT_PORT, backend: agent }, ...serial] : serial };
+	let agent: SpiceVmc | undefined;
+	const ports: SpicePort[] = [];
+	const backendOf = (end: PortEnd): CharBackend => {
+		switch (end.kind) {
+			case 'agent':
+				agent = new SpiceVmc({ ...options, ...config.agent, displays: displayOutputs() });
+				return agent;
+			case 'spice': {
+				const port = new SpicePort(end.name);
+				ports.push(port);
+				return port;
+			}
+			case 'chardev':
+				return chardevs.get(end.id) ?? closedChar();
+			case 'nobody':
+				return closedChar();
+		}
+	};
+	const planned = serials.map((serial) =>
+		serial.ports.map(({ end, ...port }) => ({ ...port, backend: backendOf(end) })),
+	);
+	return { agent, ports, serials: planned };
 }
 
 function displayOutputs(): DisplayOutput[] {

@@ -41,6 +41,8 @@ export interface BoardParts {
 	readonly virtio: VirtioParts;
 	/** What sound devices play into and record from; without it they are not there. */
 	readonly audio?: AudioMixer;
+	/** PCI slot of the sound card; 6 if left out. */
+	readonly soundSlot?: number;
 	/** The guest pulled a reset line or switched its power off. Called in the middle of the guest's access. */
 	readonly onReset: () => void;
 	readonly onPowerOff: () => void;
@@ -136,7 +138,7 @@ export class Board {
 		this.pci.plug(DISPLAY_SLOT, this.qxl.pci);
 		if (parts.audio) {
 			const ac97 = this.#add('AC97', createAc97(cpu, parts.audio));
-			this.pci.plug(AC97_SLOT, ac97.pci);
+			this.pci.plug(parts.soundSlot ?? AC97_SLOT, ac97.pci);
 			this.#add('pcspk', new PcSpeaker(cpu, pit.channels[2], port61, parts.audio.voice('pc-speaker')));
 		}
 		this.virtio = createVirtio(cpu, parts.virtio);

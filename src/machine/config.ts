@@ -4,48 +4,16 @@
  */
 import * as z from 'zod';
 import { TsvmError } from '../core/index.ts';
+import { formatSize, KiB, MiB, Path, refuse, Size, UnixPath } from './config-kit.ts';
 
-const KiB = 1024;
-const MiB = 1024 * KiB;
-const GiB = 1024 * MiB;
+import { Chardev, Device, Drive } from './devices.ts';
+import { displaySizes, PlanError, planDevices } from './plan.ts';
+
+export { formatSize, parseSize } from './config-kit.ts';
 
 /** The core's address arithmetic is signed 32-bit: RAM and video memories together end below 2 GiB - 64 KiB. */
 const CORE_LIMIT = 0x7fff0000;
 export const MIN_MEMORY = 4 * MiB;
-
-/**
- * Reads `512M`, `1G`, `65536K`; a number alone means MiB, as for QEMU's -m.
- * Returns undefined for anything else.
- */
-export function parseSize(text: string): number | undefined {
-	const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?$/i.exec(text.trim());
-	if (!match) return undefined;
-	const unit = { k: KiB, m: MiB, g: GiB }[match[2].toLowerCase()] ?? MiB;
-	const bytes = Number(match[1]) * unit;
-	return Number.isSafeInteger(bytes) ? bytes : undefined;
-}
-
-/** `1919 MiB`, `64 KiB`: the largest unit that divides it. */
-export function formatSize(bytes: number): string {
-	if (bytes % MiB === 0) return `${bytes / MiB} MiB`;
-	return bytes % KiB === 0 ? `${bytes / KiB} KiB` : `${bytes} bytes`;
-}
-
-/** Adds what to do next to a failed check; `describe` below prints it. */
-function refuse(ctx: z.RefinementCtx, message: string, hint = '', path: PropertyKey[] = []): never {
-	ctx.addIssue({ code: 'custom', message, params: { hint }, path });
-	return z.NEVER;
-}
-
-const Size = z
-	.union([z.number(), z.string()], { error: 'expected a size such as 512M or 1G' })
-	.transform((value, ctx) => {
-		const bytes = typeof value === 'number' ? value : parseSize(value);
-		if (bytes === undefined || !Number.isSafeInteger(bytes) || bytes <= 0)
-			return refuse(ctx, `'${value}' is not a size`, 'write it as 512M or 1G');
-		return bytes;
-	})
-	.meta({ description: 'bytes, or a string such as 512M or 1G; a string without a unit counts MiB' });
 
 /** A QXL memory: a power of two, so that a BAR can hold it. */
 const powerOfTwo = (min: number, max: number) =>
@@ -54,9 +22,6 @@ const powerOfTwo = (min: number, max: number) =>
 			refuse(ctx, `${formatSize(bytes)} is no power of two from ${formatSize(min)} to ${formatSize(max)}`);
 	});
 
-const Path = z.string().min(1, 'expected a file name');
-/** What sockaddr_un.sun_path holds with its closing zero. */
-const UnixPath = Path.max(107, 'a unix socket path has at most 107 characters');
 const Port = z.number().int().min(1, 'expected a port from 1 to 65535').max(65535, 'expected a port from 1 to 65535');
 
 export const SPICE_CHANNELS = [
@@ -85,6 +50,7 @@ const Disk = z.strictObject({
 });
 
 const Balloon = z.strictObject({
+	target: Size.optional().meta({ description: 'memory that the guest is to keep; all of it if left out' }),
 	deflateOnOom: z.boolean().default(false).meta({ description: 'the guest may take memory back when it runs out' }),
 	freePageReporting: z.boolean().default(false).meta({ description: 'memory that the guest does not use goes back' }),
 	freePageHint: z.boolean().default(false),
@@ -108,13 +74,15 @@ export type SerialConfig =
 	| { readonly kind: 'none' }
 	| { readonly kind: 'stdio' }
 	| { readonly kind: 'file'; readonly path: string }
-	| { readonly kind: 'unix'; readonly path: string };
+	| { readonly kind: 'unix'; readonly path: string }
+	| { readonly kind: 'chardev'; readonly id: string };
 
 const Serial = z
 	.string()
 	.transform((spec, ctx): SerialConfig => {
-		const hint = 'write stdio, none, file:PATH or unix:PATH';
+		const hint = 'write stdio, none, file:PATH, unix:PATH or chardev:ID';
 		if (spec === 'none' || spec === 'stdio') return { kind: spec };
+		if (spec.startsWith('chardev:')) return { kind: 'chardev', id: spec.slice('chardev:'.length) };
 		const match = /^(file|unix):(.+)$/s.exec(spec);
 		if (!match) return refuse(ctx, `'${spec}' is no serial back end`, hint);
 		const path = match[1] === 'unix' ? socketPath(match[2]) : match[2];
@@ -122,7 +90,7 @@ const Serial = z
 		if (!checked.success) return refuse(ctx, checked.error.issues[0].message, hint);
 		return { kind: match[1] === 'unix' ? 'unix' : 'file', path };
 	})
-	.meta({ description: 'stdio, none, file:PATH or unix:PATH' });
+	.meta({ description: 'stdio, none, file:PATH, unix:PATH or chardev:ID' });
 
 /** QEMU's own spelling has options after the path; the only behaviour there is that of server=on,wait=off. */
 function socketPath(text: string): string {
@@ -251,12 +219,36 @@ export const MachineConfig = z
 		rng: z.boolean().default(false).meta({ description: 'virtio-rng: random numbers for the guest' }),
 		tablet: z.boolean().default(false).meta({ description: 'virtio-tablet: a pointer that knows where it is' }),
 		packedRings: z.boolean().default(false).meta({ description: 'virtio devices offer packed rings' }),
+		drives: z.array(Drive).default([]).meta({ description: "drives in QEMU's words, as its -drive has them" }),
+		chardevs: z.array(Chardev).default([]).meta({ description: "byte streams in QEMU's words, as its -chardev" }),
+		devices: z.array(Device).default([]).meta({ description: "devices in QEMU's words, as its -device has them" }),
 		clock: z.enum(['real', 'virtual'], { error: 'expected real or virtual' }).default('real'),
 		firmware: z
 			.strictObject({ bios: Path.optional(), vgaBios: Path.optional() })
 			.prefault({})
 			.meta({ description: 'firmware images instead of the ones found' }),
 		trace: z.array(Trace).default([]),
+	})
+	.transform((config, ctx) => {
+		// What a description has words of its own for is said with those from here on.
+		const { devices } = config;
+		const qxl = devices.find((device) => device.driver === 'qxl-vga');
+		const display = qxl ? Display.safeParse({ ...config.display, ...given(displaySizes(qxl)) }) : undefined;
+		if (display?.error) refuse(ctx, display.error.issues[0].message, '', ['devices', devices.indexOf(qxl as Device)]);
+		const balloon = devices.find((device) => device.driver === 'virtio-balloon-pci');
+		return {
+			...config,
+			display: display?.data ?? config.display,
+			sound: config.sound || devices.some((device) => device.driver === 'AC97'),
+			balloon: balloon
+				? {
+						...(config.balloon ?? {}),
+						deflateOnOom: balloon['deflate-on-oom'] ?? config.balloon?.deflateOnOom ?? false,
+						freePageReporting: balloon['free-page-reporting'] ?? config.balloon?.freePageReporting ?? false,
+						freePageHint: balloon['free-page-hint'] ?? config.balloon?.freePageHint ?? false,
+					}
+				: config.balloon,
+		};
 	})
 	.superRefine((config, ctx) => {
 		const most = maxMemory(config.display);
@@ -275,16 +267,18 @@ export const MachineConfig = z
 			refuse(ctx, 'an initrd needs a kernel', 'give a kernel too', ['initrd']);
 		if (config.append !== undefined && config.kernel === undefined)
 			refuse(ctx, 'a kernel command line needs a kernel', 'give a kernel too', ['append']);
-		const ide = config.disks.filter((disk) => disk.bus === 'ide').length;
-		if (ide > 4) refuse(ctx, 'there is room for four IDE drives', 'put the others on the virtio bus', ['disks']);
-		if (ide === 4 && config.cdrom !== undefined)
-			refuse(ctx, 'four disks leave no room for a CD-ROM', 'give three disks', ['cdrom']);
 		if (!config.sound && config.audio.some((audio) => audio.kind !== 'none'))
 			refuse(ctx, 'a machine without sound has nothing to record', 'leave no-sound or audio out', ['audio']);
 		if (config.audio.length > 1 && config.audio.some((audio) => audio.kind === 'none'))
 			refuse(ctx, 'none goes with nothing else', '', ['audio']);
-		if (config.serials.filter((serial) => serial.kind === 'stdio').length > 1)
-			refuse(ctx, 'only one serial port can be on stdio', 'use file:PATH or unix:PATH for the others', ['serials']);
+		if (config.balloon?.target !== undefined && config.balloon.target > config.memory)
+			refuse(ctx, `the guest has only ${formatSize(config.memory)}`, 'give less', ['balloon', 'target']);
+		try {
+			planDevices(config);
+		} catch (error) {
+			if (!(error instanceof PlanError)) throw error;
+			refuse(ctx, error.message, error.hint, error.path);
+		}
 	});
 
 /** A complete description, defaults filled in. */
@@ -294,6 +288,11 @@ export type MachineOptions = z.input<typeof MachineConfig>;
 export type DiskConfig = MachineConfig['disks'][number];
 export type SpiceConfig = NonNullable<MachineConfig['spice']>;
 export type DisplayConfig = MachineConfig['display'];
+
+/** Only the fields that have a value. */
+function given<T extends object>(fields: T): Partial<T> {
+	return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
 
 /** Bytes of QXL's ram and vram BARs together. */
 export function videoMemorySize(display: Pick<DisplayConfig, 'ram' | 'vram'>): number {

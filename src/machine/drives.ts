@@ -4,9 +4,8 @@ import type { BlkOptions } from '../../devices/virtio/index.ts';
 import { bootPath } from '../../firmware/index.ts';
 import { openImage } from '../block/index.ts';
 import { type BlockImage, TsvmError } from '../core/index.ts';
-import type { MachineConfig } from './config.ts';
 import type { BlockInfo, MachineControl } from './control.ts';
-import { diskSlot } from './virtio.ts';
+import type { DiskPlan, Plan } from './plan.ts';
 
 type ReadOnlyMode = Parameters<MachineControl['changeMedium']>[2]['readOnlyMode'];
 
@@ -16,6 +15,7 @@ interface Slot {
 	readonly channel: number;
 	readonly unit: number;
 	readonly drive: AtaDisk | AtapiCdrom;
+	readonly bootindex: number | undefined;
 	medium: Medium | undefined;
 }
 /** A disk on the virtio bus; it keeps its medium. */
@@ -23,8 +23,13 @@ interface VirtioDisk {
 	readonly device: string;
 	/** PCI slot. */
 	readonly slot: number;
+	readonly bootindex: number | undefined;
 	medium: Medium | undefined;
 	readonly options: BlkOptions;
+}
+interface OpenDisk {
+	readonly plan: DiskPlan;
+	readonly medium: Medium;
 }
 interface Medium {
 	readonly file: string;
@@ -43,42 +48,45 @@ export class Drives {
 	onTray: ((data: { readonly device: string; readonly id: string; readonly 'tray-open': boolean }) => void) | undefined;
 
 	/** Opens every image; rejects with TsvmError, and has then closed what it opened. */
-	static async open(config: MachineConfig): Promise<Drives> {
-		const disks: (Medium & { readonly bus: 'ide' | 'virtio'; readonly serial?: string })[] = [];
+	static async open(plan: Pick<Plan, 'disks' | 'cdrom'>): Promise<Drives> {
+		const disks: OpenDisk[] = [];
 		try {
-			for (const { file, readonly, snapshot, bus, serial } of config.disks) {
+			for (const disk of plan.disks) {
+				const { file, readonly, snapshot } = disk;
 				const image = await openImage(file, { readOnly: readonly, snapshot, what: 'disk' });
-				disks.push({ file, image, readOnly: readonly, snapshot, bus, serial });
+				disks.push({ plan: disk, medium: { file, image, readOnly: readonly, snapshot } });
 			}
-			const disc = config.cdrom === undefined ? undefined : await openDisc(config.cdrom);
-			const virtio = disks
-				.filter(({ bus }) => bus === 'virtio')
-				.map((medium, n): VirtioDisk => {
-					const { image, readOnly, serial } = medium;
-					return { device: `virtio${n}`, slot: diskSlot(n), medium, options: { image, readOnly, serial } };
-				});
-			return new Drives(
-				disks.filter(({ bus }) => bus === 'ide'),
-				disc,
-				virtio,
-			);
+			const { file } = plan.cdrom;
+			return new Drives(disks, plan.cdrom, file === undefined ? undefined : await openDisc(file));
 		} catch (error) {
-			for (const { image } of disks) await image.close();
+			for (const { medium } of disks) await medium.image.close();
 			throw error;
 		}
 	}
 
-	private constructor(disks: readonly Medium[], disc: Medium | undefined, virtio: readonly VirtioDisk[]) {
-		this.#virtio = virtio;
+	private constructor(all: readonly OpenDisk[], cdrom: Plan['cdrom'], disc: Medium | undefined) {
+		this.#virtio = all
+			.flatMap(({ plan, medium }) => (plan.virtio ? [{ plan, medium, virtio: plan.virtio }] : []))
+			.map(({ plan, medium, virtio: { slot, transport: _, ...blocks } }, n) => ({
+				device: plan.device || `virtio${n}`,
+				slot,
+				bootindex: plan.bootindex,
+				medium,
+				options: { ...blocks, image: medium.image, readOnly: medium.readOnly, serial: plan.serial },
+			}));
+		const disks = all.filter(({ plan }) => !plan.virtio);
 		const places = disks.length < 4 ? [0, 1, 3] : [0, 1, 2, 3];
-		const slots: Slot[] = disks.map((medium, i) => {
+		const slots: Slot[] = disks.map(({ plan, medium }, i) => {
 			const [channel, unit] = [places[i] >> 1, places[i] & 1];
-			const drive = new AtaDisk({ image: medium.image });
-			return { device: `ide${channel}-hd${unit}`, channel, unit, drive, medium };
+			const drive = new AtaDisk({ image: medium.image, names: plan.serial ? { serial: plan.serial } : {} });
+			const device = plan.device || `ide${channel}-hd${unit}`;
+			return { device, channel, unit, drive, bootindex: plan.bootindex, medium };
 		});
 		if (disks.length < 4) {
 			const drive = new AtapiCdrom({ image: disc?.image });
-			const slot: Slot = { device: 'ide1-cd0', channel: CDROM_PLACE >> 1, unit: CDROM_PLACE & 1, drive, medium: disc };
+			const [channel, unit] = [CDROM_PLACE >> 1, CDROM_PLACE & 1];
+			const device = cdrom.device || 'ide1-cd0';
+			const slot: Slot = { device, channel, unit, drive, bootindex: cdrom.bootindex, medium: disc };
 			drive.onTray = (open) => this.onTray?.({ device: slot.device, id: qdevPath(slot), 'tray-open': open });
 			slots.push(slot);
 		}
@@ -95,14 +103,26 @@ export class Drives {
 		return this.#virtio.map((disk) => disk.options);
 	}
 
-	/** Firmware's boot paths for an order such as `cd`: among hard disks, those on the virtio bus come first. */
+	/**
+	 * Firmware's boot paths: those with a bootindex, then the others in an order such as `cd`. Among hard disks, those on
+	 * the virtio bus come first.
+	 */
 	bootOrder(letters: string): string[] {
-		return [...letters].flatMap((letter) => [
-			...(letter === 'd' ? [] : this.#virtio.map((disk) => bootPath.virtioBlk(disk.slot))),
-			...this.#slots
-				.filter((slot) => slot.drive instanceof AtapiCdrom === (letter === 'd'))
-				.map((slot) => bootPath.ide(slot.channel, slot.unit)),
-		]);
+		const disks = this.#virtio.map(({ slot, bootindex }) => ({
+			path: bootPath.virtioBlk(slot),
+			bootindex,
+			letter: 'c',
+		}));
+		const drives = this.#slots.map(({ channel, unit, drive, bootindex }) => {
+			return { path: bootPath.ide(channel, unit), bootindex, letter: drive instanceof AtapiCdrom ? 'd' : 'c' };
+		});
+		const all = [...disks, ...drives].map(({ path, bootindex = Number.MAX_VALUE, letter }) => {
+			return { path, bootindex, rank: letters.indexOf(letter) };
+		});
+		return all
+			.filter(({ bootindex, rank }) => rank >= 0 || bootindex < Number.MAX_VALUE)
+			.sort((a, b) => (a.bootindex === b.bootindex ? a.rank - b.rank : a.bootindex - b.bootindex))
+			.map(({ path }) => path);
 	}
 
 	list(): BlockInfo[] {

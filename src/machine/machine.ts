@@ -28,8 +28,9 @@ import type {
 import { Drives } from './drives.ts';
 import { Inputs } from './inputs.ts';
 import { deviceTree, pciTree } from './inspect.ts';
+import { type Plan, planDevices } from './plan.ts';
 import { RunLoop } from './runloop.ts';
-import { openSerials, type SerialPorts } from './serials.ts';
+import { type Chardevs, closeAll, openChardevs, openSerials, type SerialPorts } from './serials.ts';
 import { spiceControl, startSpice } from './spice.ts';
 import { virtioParts } from './virtio.ts';
 
@@ -56,6 +57,8 @@ interface Parts {
 	readonly display: Display;
 	readonly drives: Drives;
 	readonly serials: SerialPorts;
+	readonly chardevs: Chardevs;
+	readonly plan: Plan;
 	readonly audio: MachineAudio | undefined;
 }
 
@@ -70,6 +73,7 @@ export class Machine implements MachineControl {
 	readonly #inputs = new Inputs();
 	readonly #drives: Drives;
 	readonly #serials: SerialPorts;
+	readonly #chardevs: Chardevs;
 	readonly #audio: MachineAudio | undefined;
 	readonly #guestPorts: SpicePorts;
 	readonly #loop: RunLoop;
@@ -89,10 +93,13 @@ export class Machine implements MachineControl {
 		const undo: (() => unknown)[] = [];
 		try {
 			const boot = await loadBoot(config, host);
-			const drives = await Drives.open(config);
+			const plan = planDevices(config);
+			const drives = await Drives.open(plan);
 			undo.push(() => drives.close());
-			const serials = host.serials ?? (await openSerials(config, host));
-			undo.push(() => closeSerials(serials));
+			const chardevs = await openChardevs(plan.chardevs, host);
+			undo.push(() => closeAll(chardevs.values()));
+			const serials = host.serials ?? (await openSerials(config, chardevs, host));
+			undo.push(() => closeAll(serials));
 			const display = new Display();
 			const cpu = await createV86({
 				memory: config.memory,
@@ -105,7 +112,7 @@ export class Machine implements MachineControl {
 			if (cpu.notice !== undefined) host.warn?.(cpu.notice);
 			const audio = await MachineAudio.open(config, cpu.clock, host);
 			undo.push(() => audio?.close());
-			const machine = new Machine({ config, host, cpu, display, drives, serials, audio }, boot);
+			const machine = new Machine({ config, host, cpu, display, drives, serials, chardevs, plan, audio }, boot);
 			if (config.spice) await machine.#openSpice(config.spice);
 			return machine;
 		} catch (error) {
@@ -115,18 +122,19 @@ export class Machine implements MachineControl {
 	}
 
 	private constructor(parts: Parts, boot: Awaited<ReturnType<typeof loadBoot>>) {
-		const { config, host, cpu, display, drives, serials, audio } = parts;
+		const { config, host, cpu, display, drives, serials, chardevs, plan, audio } = parts;
 		this.config = config;
 		this.display = display;
 		this.#host = host;
 		this.#cpu = cpu;
 		this.#drives = drives;
 		this.#serials = serials;
+		this.#chardevs = chardevs;
 		this.#audio = audio;
 		this.ended = new Promise((resolve) => {
 			this.#finish = resolve;
 		});
-		this.#guestPorts = createSpicePorts(config, {
+		this.#guestPorts = createSpicePorts(config, plan, chardevs, {
 			monitors: (heads) => this.#board.qxl.clientMonitorsConfig(heads),
 			screen: () => display.screen,
 		});
@@ -147,7 +155,8 @@ export class Machine implements MachineControl {
 			serials,
 			drives: drives.ideDrives,
 			audio: audio?.mixer,
-			virtio: virtioParts(config, drives.virtioDisks, this.#guestPorts.serial),
+			soundSlot: plan.soundSlot,
+			virtio: virtioParts(config, plan, { disks: drives.virtioDisks, serials: this.#guestPorts.serials }),
 			onReset: () => this.#queueReset(),
 			onPowerOff: () => this.#cpu.defer(() => void this.quit('guest-shutdown')),
 			onDebugLine: host.debug,
@@ -252,6 +261,7 @@ export class Machine implements MachineControl {
 	#watchBalloon(): void {
 		const { balloon } = this.#board.virtio;
 		if (!balloon) return;
+		if (this.config.balloon?.target !== undefined) balloon.target = this.config.balloon.target;
 		let quiet = false;
 		let again = false;
 		const tell = () => {
@@ -322,7 +332,7 @@ export class Machine implements MachineControl {
 			lost = `a disk could not be written: ${error instanceof Error ? error.message : String(error)}`;
 		}
 		await this.#audio?.close();
-		closeSerials(this.#serials);
+		closeAll(this.#serials, this.#chardevs.values());
 		this.#cpu.dispose();
 		this.#finish({ cause, failure: failure ?? lost });
 	}
@@ -330,8 +340,4 @@ export class Machine implements MachineControl {
 	#emit(event: string, data: Readonly<Record<string, unknown>>): void {
 		for (const listener of this.#listeners) listener(event, data);
 	}
-}
-
-function closeSerials(serials: SerialPorts): void {
-	for (const port of serials) port?.close();
 }

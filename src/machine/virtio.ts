@@ -7,6 +7,7 @@ import {
 	VirtioBalloon,
 	VirtioBlk,
 	VirtioKeyboard,
+	type VirtioModel,
 	VirtioPci,
 	VirtioRng,
 	VirtioSerial,
@@ -14,18 +15,17 @@ import {
 } from '../../devices/virtio/index.ts';
 import type { Host } from '../core/index.ts';
 import type { MachineConfig } from './config.ts';
+import type { Plan, VirtioPlace } from './plan.ts';
 
 export interface VirtioParts {
-	readonly balloon?: BalloonOptions;
-	/** The console device is there when this is, without ports too. */
-	readonly serial?: { readonly ports: readonly SerialPortOptions[] };
-	readonly disks?: readonly BlkOptions[];
-	/** Fills what it is given with random bytes; the entropy device is there when this is. */
-	readonly rng?: (into: Uint8Array) => void;
-	readonly tablet?: boolean;
-	readonly keyboard?: boolean;
-	/** Offer packed rings. */
-	readonly packed?: boolean;
+	readonly plan: Plan;
+	/** In the order of the plan's disks on the virtio bus. */
+	readonly disks: readonly BlkOptions[];
+	/** Ports of each of the plan's console devices. */
+	readonly serials: readonly (readonly SerialPortOptions[])[];
+	readonly balloon: BalloonOptions;
+	/** Fills what it is given with random bytes. */
+	readonly random: (into: Uint8Array) => void;
 }
 
 export interface VirtioSlot {
@@ -39,31 +39,17 @@ export interface VirtioSlot {
 export interface VirtioDevices {
 	readonly slots: readonly VirtioSlot[];
 	readonly balloon?: VirtioBalloon;
-	readonly serial?: VirtioSerial;
-	readonly disks: readonly VirtioBlk[];
 	readonly tablet?: VirtioTablet;
 	readonly keyboard?: VirtioKeyboard;
 }
 
-const SERIAL_SLOT = 3;
-const BALLOON_SLOT = 4;
-/** Slots of the others in the order that they are made; 6 is the sound card's. */
-const FURTHER_SLOTS = [5, ...Array.from({ length: 25 }, (_, i) => 7 + i)];
-
-/** The devices that a description asks for. */
+/** The devices that a description asks for; their back ends are opened already. */
 export function virtioParts(
 	config: MachineConfig,
-	disks: readonly BlkOptions[],
-	ports: readonly SerialPortOptions[] = [],
+	plan: Plan,
+	backends: Pick<VirtioParts, 'disks' | 'serials'>,
 ): VirtioParts {
-	return {
-		balloon: config.balloon ?? undefined,
-		serial: { ports },
-		disks,
-		rng: config.rng ? randomBytes(config.clock) : undefined,
-		tablet: config.tablet,
-		packed: config.packedRings,
-	};
+	return { plan, ...backends, balloon: config.balloon ?? {}, random: randomBytes(config.clock) };
 }
 
 /** With virtual time the same machine gives the same run, random numbers included. */
@@ -81,31 +67,25 @@ function randomBytes(clock: MachineConfig['clock']): (into: Uint8Array) => void 
 	};
 }
 
-/** PCI slot of the `n`th disk. */
-export function diskSlot(n: number): number {
-	return FURTHER_SLOTS[n];
+export function createVirtio(host: Host, parts: VirtioParts): VirtioDevices {
+	const { plan } = parts;
+	const slots: VirtioSlot[] = [];
+	const plug = <Model extends VirtioModel>(name: string, { slot, transport }: VirtioPlace, model: Model): Model => {
+		slots.push({ name, slot, device: new VirtioPci(host, model, transport) });
+		return model;
+	};
+	for (const [n, place] of plan.serials.entries())
+		plug(numbered('virtio-serial', n), place, new VirtioSerial({ ports: parts.serials[n] }));
+	const balloon = plan.balloon && plug('virtio-balloon', plan.balloon, new VirtioBalloon(parts.balloon));
+	const disks = plan.disks.flatMap(({ virtio }) => virtio ?? []);
+	for (const [n, place] of disks.entries()) plug(`virtio-blk${n}`, place, new VirtioBlk(parts.disks[n]));
+	for (const [n, place] of plan.rngs.entries()) plug(numbered('virtio-rng', n), place, new VirtioRng(parts.random));
+	const tablet = plan.tablet && plug('virtio-tablet', plan.tablet, new VirtioTablet());
+	const keyboard = plan.keyboard && plug('virtio-keyboard', plan.keyboard, new VirtioKeyboard());
+	return { slots, balloon, tablet, keyboard };
 }
 
-/** Makes the devices; throws RangeError when there are more than slots. */
-export function createVirtio(host: Host, parts: VirtioParts): VirtioDevices {
-	const { packed = false } = parts;
-	const slots: VirtioSlot[] = [];
-	const further = FURTHER_SLOTS.values();
-	const plug = (name: string, model: ConstructorParameters<typeof VirtioPci>[1], fixed?: number) => {
-		const slot = fixed ?? further.next().value;
-		if (slot === undefined) throw new RangeError(`no PCI slot is left for ${name}`);
-		slots.push({ name, slot, device: new VirtioPci(host, model, { packed }) });
-	};
-	const serial = parts.serial && new VirtioSerial(parts.serial);
-	if (serial) plug('virtio-serial', serial, SERIAL_SLOT);
-	const balloon = parts.balloon && new VirtioBalloon(parts.balloon);
-	if (balloon) plug('virtio-balloon', balloon, BALLOON_SLOT);
-	const disks = (parts.disks ?? []).map((options) => new VirtioBlk(options));
-	for (const [n, disk] of disks.entries()) plug(`virtio-blk${n}`, disk);
-	if (parts.rng) plug('virtio-rng', new VirtioRng(parts.rng));
-	const tablet = parts.tablet ? new VirtioTablet() : undefined;
-	if (tablet) plug('virtio-tablet', tablet);
-	const keyboard = parts.keyboard ? new VirtioKeyboard() : undefined;
-	if (keyboard) plug('virtio-keyboard', keyboard);
-	return { slots, balloon, serial, disks, tablet, keyboard };
+/** The first one has the bare name: most machines have one. */
+function numbered(name: string, n: number): string {
+	return n === 0 ? name : `${name}${n}`;
 }

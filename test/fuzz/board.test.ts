@@ -11,6 +11,8 @@ import type { DeviceState } from '../../src/core/index.ts';
 import type { CpuBackend } from '../../src/cpu/backend.ts';
 import { Board } from '../../src/machine/board.ts';
 import { parseConfig } from '../../src/machine/config.ts';
+import { planDevices } from '../../src/machine/plan.ts';
+import { virtioParts } from '../../src/machine/virtio.ts';
 import { Display } from '../../src/spice/display/display.ts';
 import { FakeBoard, FakeVideoMemory } from '../helpers/board.ts';
 import { MemoryImage } from '../helpers/memory-image.ts';
@@ -44,7 +46,16 @@ function rig(): Rig {
 		save: () => saved,
 		restore: () => {},
 	};
-	const config = parseConfig({ memory: MEMORY, display: { ram: '16M', vram: '4M', vgamem: '8M' } });
+	const config = parseConfig({
+		memory: MEMORY,
+		display: { ram: '16M', vram: '4M', vgamem: '8M' },
+		balloon: { freePageReporting: true, freePageHint: true },
+		rng: true,
+		tablet: true,
+		drives: [{ file: 'opened by nobody', if: 'virtio' }],
+		devices: [{ driver: 'virtio-keyboard-pci' }],
+		clock: 'virtual',
+	});
 	let board: Board;
 	const written = { write: (bytes: Uint8Array) => bytes.length, attach: () => {}, close: () => {} };
 	board = new Board({
@@ -56,19 +67,15 @@ function rig(): Rig {
 		sink: new Display(),
 		serials: [written, written],
 		drives: [new AtaDisk({ image: new MemoryImage(1 << 20) }), undefined, new AtapiCdrom({}), undefined],
-		virtio: {
-			balloon: { freePageReporting: true, freePageHint: true },
-			serial: {
-				ports: [
-					{ backend: written, console: true },
+		virtio: virtioParts(config, planDevices(config), {
+			disks: [{ image: new MemoryImage(1 << 20) }],
+			serials: [
+				[
+					{ name: '', backend: written, console: true },
 					{ name: 'org.example.port', backend: written },
 				],
-			},
-			disks: [{ image: new MemoryImage(1 << 20) }],
-			rng: (into) => void into.fill(7),
-			tablet: true,
-			keyboard: true,
-		},
+			],
+		}),
 		onReset: () => fake.host.defer(() => board.reset()),
 		onPowerOff: () => {},
 	});

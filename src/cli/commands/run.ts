@@ -10,11 +10,12 @@ import { connectText, writeViewerFile } from '../connect.ts';
 import { printWarning } from '../errors.ts';
 import { createProgress, type Progress } from '../progress.ts';
 import { startTraces } from '../trace.ts';
+import { type WordFlags, wordHelp, wordOptions } from '../words.ts';
 
 const DEFAULT_SPICE_PORT = '5930';
 
 /** What commander makes of the flags. */
-export interface RunFlags {
+export interface RunFlags extends WordFlags {
 	readonly spice: string;
 	readonly spiceAddr: string;
 	readonly password?: string;
@@ -44,6 +45,10 @@ export interface RunFlags {
 	readonly vgaBios?: string;
 	readonly fastVideo: boolean;
 	readonly virtualTime?: true;
+	readonly balloon?: string | false;
+	readonly agent: boolean;
+	readonly copyPaste: boolean;
+	readonly fileTransfer: boolean;
 }
 
 export function runCommand(): Command {
@@ -58,9 +63,15 @@ export function runCommand(): Command {
 		.option('--kernel <FILE>', 'Linux kernel (bzImage) to boot directly')
 		.option('--initrd <FILE>', 'initial RAM disk for --kernel')
 		.option('--append <WORDS>', 'kernel command line')
-		.option('--serial <WHERE>', 'serial port: stdio, none, file:PATH or unix:PATH; repeat for COM2..COM4', collect)
+		.option(
+			'--serial <WHERE>',
+			'serial port: stdio, none, file:PATH, unix:PATH or chardev:ID; repeat for COM2..COM4',
+			collect,
+		)
 		.option('--audio <WHERE>', 'sound beside SPICE: wav:FILE; or none, not even to SPICE clients (repeatable)', collect)
 		.option('--no-sound', 'no AC97 controller, no PC speaker')
+		.option('--balloon <SIZE>', 'memory that the guest is to keep; the balloon takes the rest')
+		.option('--no-balloon', 'no memory balloon')
 		.option('--name <NAME>', 'name of the machine, shown by clients (default: from the disk)')
 		.option('--uuid <UUID>', 'UUID that firmware and clients see')
 		.optionsGroup('Display (SPICE):')
@@ -79,6 +90,13 @@ export function runCommand(): Command {
 				.default('on'),
 		)
 		.option('--vv <FILE>', 'write a connection file for remote-viewer')
+		.option('--no-agent', 'no port for the guest agent')
+		.option('--no-copy-paste', 'guest and clients do not share clipboards')
+		.option('--no-file-transfer', 'clients cannot send files to the guest')
+		.optionsGroup("In QEMU's words; help lists what there is:")
+		.option('--device <DRIVER[,PROP=VALUE]...>', 'add a device; DRIVER,help lists its properties (repeatable)', collect)
+		.option('--drive <PROP=VALUE,...>', 'add a drive: file=, if=ide|virtio|none, id=, … (repeatable)', collect)
+		.option('--chardev <BACKEND,id=ID[,...]>', 'a byte stream for a device: socket, file, … (repeatable)', collect)
 		.optionsGroup('Control:')
 		.option('--qmp <WHERE>', 'QMP socket, unix:PATH (repeatable)', collect)
 		.option('--trace <GLOB[=FILE]>', 'write trace points to stderr or FILE; help lists them (repeatable)', collect)
@@ -97,9 +115,15 @@ const FLAGS: Readonly<Record<string, string>> = {
 	'spice.password': '--password',
 	'spice.secureChannels': '--secure-channels',
 	'spice.tls': '--tls-cert',
+	agent: '--no-agent',
 	append: '--append',
 	audio: '--audio',
+	'balloon.target': '--balloon',
 	cdrom: '--cdrom',
+	chardevs: '--chardev',
+	devices: '--device',
+	disks: '--drive',
+	drives: '--drive',
 	initrd: '--initrd',
 	memory: '--memory',
 	name: '--name',
@@ -116,9 +140,11 @@ function parseFlags(options: MachineOptions): MachineConfig {
 		return parseConfig(options);
 	} catch (error) {
 		if (!(error instanceof TsvmError) || error.code !== 'config') throw error;
-		const [, where = '', what = ''] = /^([\w.]+)(?:\[\d+\])?: (.*)$/s.exec(error.message) ?? [];
+		const [, where = '', inside = '', what = ''] = /^([\w.]+)(?:\[\d+\]\.?([\w-]*))?: (.*)$/s.exec(error.message) ?? [];
 		const flag = FLAGS[where];
-		throw flag === undefined ? error : new TsvmError(error.code, `${flag}: ${what}`, error.hint, error.exitCode);
+		if (flag === undefined) throw error;
+		const place = inside === '' || inside === 'driver' || inside === 'backend' ? flag : `${flag} ${inside}`;
+		throw new TsvmError(error.code, `${place}: ${what}`, error.hint, error.exitCode);
 	}
 }
 
@@ -130,6 +156,11 @@ async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 	const { Machine } = await import('../../machine/machine.ts');
 	if (flags.trace?.includes('help')) {
 		process.stdout.write(`${traceNames().join('\n')}\n`);
+		return;
+	}
+	const help = wordHelp(flags);
+	if (help !== undefined) {
+		process.stdout.write(help);
 		return;
 	}
 	const progress = createProgress();
@@ -212,9 +243,11 @@ function endOnDefects(machine: MachineControl): () => void {
 async function tellHowToConnect(machine: MachineControl, flags: RunFlags): Promise<void> {
 	const config = machine.config.spice;
 	// The guest's own words may have stdout; then ours go beside them.
-	const out = machine.config.serials.some((serial) => serial.kind === 'stdio') ? process.stderr : process.stdout;
+	const { serials, chardevs } = machine.config;
+	const taken = serials.some(({ kind }) => kind === 'stdio') || chardevs.some(({ backend }) => backend === 'stdio');
+	const out = taken ? process.stderr : process.stdout;
 	if (!config || !machine.spice) {
-		if (machine.config.serials.every((serial) => serial.kind === 'none'))
+		if (serials.every((serial) => serial.kind === 'none'))
 			out.write('The machine runs without SPICE and without a serial port. Ctrl-C ends it.\n');
 		return;
 	}
@@ -225,14 +258,20 @@ async function tellHowToConnect(machine: MachineControl, flags: RunFlags): Promi
 
 /** Flags as a machine's description. Throws TsvmError for flags that make no sense together. */
 async function machineOptions(disk: string | undefined, flags: RunFlags): Promise<MachineOptions> {
+	const words = wordOptions(flags);
+	const named = disk ?? flags.kernel ?? flags.cdrom ?? words.drives?.find(({ file }) => file !== undefined)?.file;
 	return {
-		name: flags.name ?? defaultName(disk ?? flags.kernel ?? flags.cdrom),
+		name: flags.name ?? defaultName(named),
 		uuid: flags.uuid,
 		memory: flags.memory,
 		kernel: flags.kernel,
 		initrd: flags.initrd,
 		append: isBare(disk, flags) ? undefined : flags.append,
 		disks: disk === undefined ? [] : [{ file: disk, snapshot: flags.snapshot ?? false }],
+		...words,
+		drives: flags.snapshot ? words.drives?.map((drive) => ({ ...drive, snapshot: 'on' })) : words.drives,
+		balloon: flags.balloon === false ? null : { target: flags.balloon },
+		agent: flags.agent ? { copyPaste: flags.copyPaste, fileTransfer: flags.fileTransfer } : null,
 		cdrom: flags.cdrom,
 		boot: parseBoot(flags.boot),
 		sound: flags.sound,
@@ -249,7 +288,7 @@ async function machineOptions(disk: string | undefined, flags: RunFlags): Promis
 
 /** Whether nothing to boot from was named. */
 function isBare(disk: string | undefined, flags: RunFlags): boolean {
-	return disk === undefined && flags.kernel === undefined && flags.cdrom === undefined;
+	return [disk, flags.kernel, flags.cdrom, flags.drive].every((source) => source === undefined);
 }
 
 function defaultName(file: string | undefined): string {
@@ -257,7 +296,8 @@ function defaultName(file: string | undefined): string {
 }
 
 async function withDefaultGuest(given: MachineOptions, flags: RunFlags, progress: Progress): Promise<MachineOptions> {
-	if (given.kernel !== undefined || given.cdrom !== undefined || (given.disks?.length ?? 0) > 0) return given;
+	if (given.kernel !== undefined || given.cdrom !== undefined) return given;
+	if ([given.disks, given.drives].some((list) => list !== undefined && list.length > 0)) return given;
 	if (flags.initrd !== undefined) throw new TsvmError('usage', '--initrd needs --kernel', 'give a kernel too', 2);
 	const { buildImage } = await import('../../../images/index.ts');
 	const image = await buildImage('debian-mini', { progress });
