@@ -9,6 +9,7 @@
 import { PciBus } from '../../devices/pci/bus.ts';
 import { VirtioPci, type VirtioPciOptions } from '../../devices/virtio/pci.ts';
 import { Feature, Status, type VirtioModel } from '../../devices/virtio/virtio.ts';
+import { type DeviceState, listenTrace } from '../../src/core/index.ts';
 import { FakeBoard, FakeIrq } from './board.ts';
 import {
 	Arena,
@@ -88,32 +89,72 @@ const SLOT = 5;
 const IO_BASE = 0xc000;
 const MMIO_BASE = 0xfe000000;
 
+function build(model: VirtioModel, { memory = 1 << 20, wall, packed = false, device: more }: DriverOptions) {
+	const board = new FakeBoard({ memory, wall });
+	const irq = new FakeIrq();
+	const bus = new PciBus(board.ports, board.mmio, [irq, irq, irq, irq]);
+	const device = new VirtioPci(board.host, model, { packed, ...more });
+	bus.plug(SLOT, device.pci);
+	return { board, bus, device, irq };
+}
+
+/** Runs `work`; returns the guest's errors that were logged meanwhile, as `device: message`. */
+export function guestErrors(work: () => void): string[] {
+	const lines: string[] = [];
+	const stop = listenTrace(
+		(name) => name === 'guest.error',
+		({ fields }) => lines.push(`${fields.device}: ${fields.message}`),
+	);
+	try {
+		work();
+	} finally {
+		stop();
+	}
+	return lines;
+}
+
 export class VirtioDriver {
-	readonly board: FakeBoard;
-	readonly bus: PciBus;
-	readonly device: VirtioPci;
+	/** These four are others after migrate(). */
+	board: FakeBoard;
+	bus: PciBus;
+	device: VirtioPci;
 	/** The line that INTA# ends in. */
-	readonly irq = new FakeIrq();
+	irq: FakeIrq;
 	readonly arena: Arena;
 	readonly legacy: boolean;
 	readonly packed: boolean;
 	readonly capabilities: readonly Capability[];
+	readonly #options: DriverOptions;
 	readonly #without: readonly number[];
 	readonly #queues = new Map<number, DriverQueue>();
 	#accepted = 0n;
 
 	constructor(model: VirtioModel, options: DriverOptions = {}) {
-		const { legacy = false, packed = false, memory = 1 << 20, wall, without = [], device } = options;
-		this.board = new FakeBoard({ memory, wall });
-		this.bus = new PciBus(this.board.ports, this.board.mmio, [this.irq, this.irq, this.irq, this.irq]);
-		this.device = new VirtioPci(this.board.host, model, { packed, ...device });
-		this.bus.plug(SLOT, this.device.pci);
+		const { legacy = false, packed = false, without = [] } = options;
+		this.#options = options;
+		({ board: this.board, bus: this.bus, device: this.device, irq: this.irq } = build(model, options));
 		this.arena = new Arena(this.board.host.dma);
 		this.legacy = legacy;
 		this.packed = packed;
 		this.#without = without;
 		this.assign();
 		this.capabilities = this.#findCapabilities();
+	}
+
+	/**
+	 * The machine is saved, and restored with `model`, which is new, in the place of the old one. Returns the device's
+	 * state as it was saved.
+	 */
+	migrate(model: VirtioModel): DeviceState {
+		const state = structuredClone({ bus: this.bus.save(), device: this.device.save() });
+		const { host } = this.board;
+		({ board: this.board, bus: this.bus, device: this.device, irq: this.irq } = build(model, this.#options));
+		this.arena.dma = this.board.host.dma;
+		this.board.host.dma.bytes.set(host.dma.bytes);
+		this.board.host.clock.advance(host.clock.now());
+		this.bus.restore(state.bus);
+		this.device.restore(state.device);
+		return state.device;
 	}
 
 	/** What firmware does: gives the BARs addresses and switches them and bus mastering on. */

@@ -41,7 +41,7 @@ export type Wish = 'on' | 'off' | { readonly after: number; readonly wrap?: bool
 
 /** Memory for rings and buffers; buffers are free again when no request is under way. */
 export class Arena {
-	readonly dma: FakeDma;
+	dma: FakeDma;
 	readonly #from: number;
 	#next: number;
 	#base: number;
@@ -186,6 +186,7 @@ export class SplitDriverQueue extends DriverQueue {
 	#availIndex = 0;
 	#usedIndex = 0;
 	#kicked = 0;
+	#listening = true;
 	readonly #chains = new Map<number, number[]>();
 
 	/** `legacy`: one block, as the legacy interface wants it. */
@@ -231,7 +232,15 @@ export class SplitDriverQueue extends DriverQueue {
 		this.dma.write16(this.areas[1] + 2, this.#availIndex);
 	}
 
+	/** As drivers do: who wants interrupts moves the event index on with what it has taken. */
+	override used(): Used[] {
+		const all = super.used();
+		if (this.#listening) this.interrupts('on');
+		return all;
+	}
+
 	interrupts(wish: Wish): void {
+		this.#listening = wish === 'on';
 		this.dma.write16(this.areas[1], wish === 'off' ? 1 : 0);
 		// With event indices the flag means nothing: "off" is an index far away.
 		const event = typeof wish === 'object' ? wish.after : wish === 'on' ? this.#usedIndex : this.#usedIndex - 1;
