@@ -85,7 +85,7 @@ export class VirtioPci implements Device, VirtioBus {
 	/** Throws RangeError when no interface would be left. */
 	constructor(host: Host, model: VirtioModel, options: VirtioPciOptions = {}) {
 		const { packed = false, disableModern = false } = options;
-		const disableLegacy = options.disableLegacy ?? !hasLegacy(model.type);
+		const disableLegacy = options.disableLegacy === true || !hasLegacy(model.type);
 		if (disableModern && disableLegacy)
 			throw new RangeError(`${model.name} has only a modern interface, which cannot be disabled`);
 		this.host = host;
