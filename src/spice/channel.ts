@@ -232,7 +232,7 @@ export class ChannelLink {
 		return id;
 	}
 
-	/** Reads nothing more from the client, beyond what has come in already, until resume(). */
+	/** Reads nothing more from the client, not even what it confirms, beyond what has come in already, until resume(). */
 	pause(): void {
 		this.#paused = true;
 		this.#stream.pause();
@@ -241,7 +241,7 @@ export class ChannelLink {
 	resume(): void {
 		if (!this.#paused || this.#closed) return;
 		this.#paused = false;
-		this.#lastHeard = performance.now();
+		this.#lastHeard = this.#lastProgress = performance.now();
 		this.#stream.resume();
 	}
 
@@ -265,9 +265,8 @@ export class ChannelLink {
 	tick(now: number): void {
 		if (this.#closed) return;
 		const stuck = this.#blocked && now - this.#lastProgress > DEAD_AFTER_MS;
-		const silent =
-			!this.#paused && this.#pings.size > 0 && now - Math.max(this.#lastPing, this.#lastHeard) > DEAD_AFTER_MS;
-		if (stuck || silent) this.#drop(`gave no sign of life for ${DEAD_AFTER_MS / 1000} s`);
+		const silent = this.#pings.size > 0 && now - Math.max(this.#lastPing, this.#lastHeard) > DEAD_AFTER_MS;
+		if (!this.#paused && (stuck || silent)) this.#drop(`gave no sign of life for ${DEAD_AFTER_MS / 1000} s`);
 		else if (this.#pings.size === 0 && now - this.#lastPing >= PING_INTERVAL_MS) this.ping();
 	}
 

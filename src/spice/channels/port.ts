@@ -12,6 +12,8 @@ import { PortEvent, port } from '../protocol/port.ts';
 export const WEBDAV_PORT = 'org.spice-space.webdav.0';
 /** Bytes in one message to the client. */
 const PIECE = 32 * 1024;
+/** What spice-gtk sends at once for a shared folder is a little over 64 KiB. */
+const MAX_MESSAGE = 1024 * 1024;
 
 export class SpicePort implements CharBackend {
 	readonly name: string;
@@ -84,6 +86,7 @@ export class SpicePort implements CharBackend {
 }
 
 class PortChannel implements ChannelBehaviour {
+	readonly maxMessage = MAX_MESSAGE;
 	readonly receive: (type: number, body: Uint8Array) => void;
 	readonly #link: ChannelLink;
 	readonly #port: SpicePort;
