@@ -69,7 +69,9 @@ export class VirtioInput implements VirtioModel {
 	/** Buffers taken for events that had to be dropped; the next ones use them. */
 	readonly #held: Chain[] = [];
 	#active = false;
+	/** Events are being lost; a bad status event was told of. */
 	#lost = false;
+	#complained = false;
 
 	constructor(description: InputDescription) {
 		this.name = description.name;
@@ -134,9 +136,9 @@ export class VirtioInput implements VirtioModel {
 				const view = new DataView(bytes.buffer);
 				const event = { type: view.getUint16(0, true), code: view.getUint16(2, true), value: view.getInt32(4, true) };
 				this.#description.onStatus?.(event);
-			} else if (!this.#lost) {
+			} else if (!this.#complained) {
 				guestError(this.name, `a status event has ${bytes.length} bytes`);
-				this.#lost = true;
+				this.#complained = true;
 			}
 			queue?.push(chain, 0);
 		}
@@ -153,7 +155,7 @@ export class VirtioInput implements VirtioModel {
 	reset(): void {
 		this.#select = this.#subselect = 0;
 		this.#held.length = 0;
-		this.#lost = false;
+		this.#lost = this.#complained = false;
 		this.#setActive(false);
 	}
 
