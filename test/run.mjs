@@ -17,20 +17,23 @@ const isSlow = (file) => slow.some((folder) => file.startsWith(join('dist', 'tes
 
 function main() {
 	const unitOnly = wanted.length > 0 && wanted.every((w) => w === 'unit');
-	if (!unitOnly) installPackages();
+	if (!unitOnly && installPackages()) step('native addon', process.execPath, ['native/install.mjs']);
 	step('build', 'npx', ['tsc', '-b']);
 	if (wanted.length === 0) step('lint', 'npx', ['biome', 'check', '--error-on-warnings', '.']);
 	return runTests();
 }
 
-/** Debian packages that real guests, real clients and the QEMU oracle come from: one name a line in test/packages.txt. */
+/**
+ * Debian packages that real guests, real clients and the QEMU oracle come from, and what the addon is built with: one
+ * name a line in test/packages.txt. True if some were missing.
+ */
 function installPackages() {
 	const names = readFileSync(join(root, 'test', 'packages.txt'), 'utf8')
 		.split('\n')
 		.map((line) => line.replace(/#.*/, '').trim())
 		.filter((line) => line !== '');
 	const missing = names.filter((name) => !isInstalled(name));
-	if (missing.length === 0) return;
+	if (missing.length === 0) return false;
 	if (process.getuid?.() !== 0) {
 		fail(`the tests need Debian packages that are not installed; as root: apt-get install -y ${missing.join(' ')}`);
 	}
@@ -42,6 +45,7 @@ function installPackages() {
 	const done = apt('install', '-y', '--no-install-recommends', ...missing);
 	if (done.status !== 0)
 		fail(`apt-get could not install ${missing.join(' ')}:\n${done.stdout.split('\n').slice(-8).join('\n')}`);
+	return true;
 }
 
 function isInstalled(name) {
@@ -56,7 +60,7 @@ function step(what, command, args) {
 	console.log(`${what} ok (${seconds(start)} s)`);
 }
 
-/** Unit tests run two files at a time; a guest or a client wants the machine for itself. */
+/** Unit tests run three files at a time, as some wait for others' programs; a guest or a client wants the machine for itself. */
 async function runTests() {
 	const files = testFiles(join('dist', 'test'));
 	const select = (file) =>
@@ -66,7 +70,7 @@ async function runTests() {
 	await runAva(
 		'unit',
 		files.filter((f) => !isSlow(f) && select(f)),
-		['--concurrency=2'],
+		['--concurrency=3'],
 		total,
 	);
 	for (const folder of slow) {

@@ -7,6 +7,7 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { openImage, overlay } from '../../src/block/index.ts';
 import type { TsvmError } from '../../src/core/index.ts';
+import { sameBytes } from '../helpers/bytes.ts';
 import { MemoryImage } from '../helpers/memory-image.ts';
 
 const MODULE = new URL('../../src/block/index.js', import.meta.url).href;
@@ -53,10 +54,10 @@ test('what is written is in the file, and read back', async (t) => {
 	t.is(image.write(4096, data), undefined, 'done at once');
 	const back = new Uint8Array(70000);
 	t.is(image.read(4096, back), undefined);
-	t.deepEqual(back, data);
+	sameBytes(t, back, data);
 	await image.flush();
 	await image.close();
-	t.deepEqual(new Uint8Array(fs.readFileSync(path).subarray(4096, 74096)), data);
+	sameBytes(t, new Uint8Array(fs.readFileSync(path).subarray(4096, 74096)), data);
 });
 
 test('a size that is no multiple of 512 ends in zeros', async (t) => {
@@ -65,12 +66,12 @@ test('a size that is no multiple of 512 ends in zeros', async (t) => {
 	t.is(image.size, 1024);
 	const back = new Uint8Array(512).fill(0xee);
 	image.read(512, back);
-	t.deepEqual(back.subarray(0, 488), bytes(1000).subarray(512));
-	t.deepEqual(back.subarray(488), new Uint8Array(24));
+	sameBytes(t, back.subarray(0, 488), bytes(1000).subarray(512));
+	sameBytes(t, back.subarray(488), new Uint8Array(24));
 	t.is(fs.statSync(path).size, 1000);
 	image.write(512, bytes(512, 1));
 	image.read(512, back);
-	t.deepEqual(back, bytes(512, 1));
+	sameBytes(t, back, bytes(512, 1));
 	await image.close();
 });
 
@@ -207,12 +208,12 @@ test('a snapshot changes nothing below', async (t) => {
 	image.write(1000, bytes(200_000, 99));
 	const back = new Uint8Array(image.size);
 	image.read(0, back);
-	t.deepEqual(back.subarray(1000, 201_000), bytes(200_000, 99));
-	t.deepEqual(back.subarray(0, 1000), content.subarray(0, 1000));
-	t.deepEqual(back.subarray(201_000, 300_000), content.subarray(201_000));
+	sameBytes(t, back.subarray(1000, 201_000), bytes(200_000, 99));
+	sameBytes(t, back.subarray(0, 1000), content.subarray(0, 1000));
+	sameBytes(t, back.subarray(201_000, 300_000), content.subarray(201_000));
 	t.is(image.flush(), undefined);
 	await image.close();
-	t.deepEqual(new Uint8Array(fs.readFileSync(path)), content);
+	sameBytes(t, new Uint8Array(fs.readFileSync(path)), content);
 });
 
 test('an overlay is a disk like any other: random reads and writes', async (t) => {
@@ -262,8 +263,8 @@ test('an overlay over an image that takes its time', async (t) => {
 	await two;
 	const back = new Uint8Array(400);
 	t.is(image.read(0, back), undefined);
-	t.deepEqual(back.subarray(100, 110), bytes(10, 1));
-	t.deepEqual(back.subarray(200, 210), bytes(10, 2));
-	t.deepEqual(back.subarray(210), base.bytes.subarray(210, 400));
+	sameBytes(t, back.subarray(100, 110), bytes(10, 1));
+	sameBytes(t, back.subarray(200, 210), bytes(10, 2));
+	sameBytes(t, back.subarray(210), base.bytes.subarray(210, 400));
 	await image.close();
 });

@@ -17,8 +17,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
+import { reportError } from '../../src/cli/errors.ts';
+import { createProgram } from '../../src/cli/program.ts';
 import { qmpExecute } from '../../src/control/qmp/client.ts';
-import { cli, freePort, tsvm } from '../helpers/guest.ts';
+import { cli, type Finished, freePort, tsvm } from '../helpers/guest.ts';
 
 function folderFor(t: ExecutionContext): string {
 	const folder = mkdtempSync(join(tmpdir(), 'tsvm-cli-'));
@@ -33,9 +35,36 @@ function blankDisk(folder: string, name = 'blank.img'): string {
 	return disk;
 }
 
+/** The command line in this process: what a process costs, it need not cost for every mistake. */
+async function inProcess(args: readonly string[]): Promise<Finished> {
+	const { stdout, stderr } = process;
+	const original = [stdout.write, stderr.write] as const;
+	const text = { stdout: '', stderr: '' };
+	const writer = (name: 'stdout' | 'stderr') => (data: string | Uint8Array) => {
+		text[name] += data;
+		return true;
+	};
+	[stdout.write, stderr.write] = [writer('stdout'), writer('stderr')];
+	try {
+		await createProgram().parseAsync([process.execPath, cli, ...args]);
+		return { code: 0, ...text };
+	} catch (error) {
+		const code = reportError(error);
+		return { code, ...text };
+	} finally {
+		[stdout.write, stderr.write] = original;
+	}
+}
+
 /** One line, beginning `tsvm: `, on stderr and nothing on stdout. */
-async function refused(t: ExecutionContext, args: readonly string[], code: number, message: RegExp): Promise<void> {
-	const done = await tsvm(args, 30_000);
+async function refused(
+	t: ExecutionContext,
+	args: readonly string[],
+	code: number,
+	message: RegExp,
+	runner: (args: readonly string[]) => Promise<Finished> = tsvm,
+): Promise<void> {
+	const done = await runner(args);
 	t.is(done.code, code, `${args.join(' ')}: ${done.stderr}`);
 	t.regex(done.stderr, message);
 	t.regex(done.stderr, /^tsvm: [^\n]+\n$/, 'one line');
@@ -72,7 +101,8 @@ test.serial('mistakes are told in one line with what to do, exit codes say whose
 		[['qmp', 'x.sock', 'stop', 'word'], /'word' is no argument; write name=value/],
 		[['image', 'build', 'windows'], /there is no image windows; there are: debian-mini/],
 	];
-	for (const [args, message] of usage) await refused(t, args, 2, message);
+	for (const [args, message] of usage) await refused(t, args, 2, message, inProcess);
+	await refused(t, usage[0][0], 2, usage[0][1]);
 	const failures: readonly (readonly [args: readonly string[], message: RegExp])[] = [
 		[['run', join(folder, 'none.img')], /does not exist/],
 		[['run', empty], /is empty/],
@@ -86,7 +116,8 @@ test.serial('mistakes are told in one line with what to do, exit codes say whose
 		[['run', disk, '--qmp', `unix:${folder}/no/x`, '--spice', 'auto'], /cannot listen on .*\/no\/x/],
 		[['qmp', join(folder, 'x.sock'), 'stop'], /no machine listens on/],
 	];
-	for (const [args, message] of failures) await refused(t, args, 1, message);
+	for (const [args, message] of failures) await refused(t, args, 1, message, inProcess);
+	await refused(t, failures[0][0], 1, failures[0][1]);
 	t.is(createHash('sha256').update(readFileSync(disk)).digest('hex'), before);
 	t.is(statSync(empty).size, 0);
 	t.false(existsSync(join(folder, 'none.img')));
@@ -167,19 +198,26 @@ test.serial('it says how to connect, and Ctrl-C, SIGTERM and quit end it with ex
 	}
 });
 
+test.serial('a second signal ends it at once', async (t) => {
+	const { child, ended } = await running(t, [blankDisk(folderFor(t)), '--spice', 'auto']);
+	// Both arrive before the first has ended anything; two of one kind would be taken for one.
+	for (const signal of ['SIGSTOP', 'SIGINT', 'SIGTERM', 'SIGCONT'] as const) child.kill(signal);
+	t.is(await ended(), 130);
+});
+
 test.serial('QMP on a real machine: status, events, picture, media, monitor', async (t) => {
 	const folder = folderFor(t);
 	const iso = blankDisk(folder, 'cd.iso');
 	const socket = join(folder, 'q.sock');
 	const machine = await running(t, [blankDisk(folder), '--spice', 'auto', '--qmp', `unix:${socket}`, '--name', 'vm1']);
-	const ask = (command: string, ...args: readonly string[]) => tsvm(['qmp', socket, command, ...args]);
+	const ask = (command: string, ...args: readonly string[]) => inProcess(['qmp', socket, command, ...args]);
 	const value = async (command: string, ...args: readonly string[]) => {
 		const done = await ask(command, ...args);
 		t.is(done.code, 0, done.stderr);
 		return JSON.parse(done.stdout);
 	};
 	t.deepEqual(await value('query-status'), { status: 'running', running: true, singlestep: false });
-	t.deepEqual(await value('query-name'), { name: 'vm1' });
+	t.deepEqual(JSON.parse((await tsvm(['qmp', `unix:${socket}`, 'query-name'])).stdout), { name: 'vm1' });
 	t.regex(String((await value('query-spice')).port), /^59\d\d$/);
 	await value('stop');
 	t.is((await value('query-status')).status, 'paused');

@@ -124,6 +124,6 @@ test('random code never lets an exception out and never hangs', async (t) => {
 				if (dead) await fresh();
 			},
 		),
-		{ numRuns: 200 },
+		{ numRuns: 100 },
 	);
 });

@@ -91,10 +91,10 @@ test.serial('halted with interrupts off, timers still fire', async (t) => {
 	run(cpu, code(hlt));
 	let fired = 0;
 	const timer = cpu.clock.timer(() => fired++);
-	timer.arm(cpu.clock.now() + 20e6);
+	timer.arm(cpu.clock.now() + 90e6);
 	const rest = cpu.runSlice();
-	t.true(rest > 0 && rest <= 20);
-	await sleep(30);
+	t.true(rest > 0 && rest <= 90);
+	await sleep(rest + 5);
 	cpu.runSlice();
 	t.is(fired, 1);
 });
@@ -119,12 +119,12 @@ test.serial('paused, time stands still and nothing runs', async (t) => {
 	cpu.runSlice();
 	cpu.pause();
 	const [now, instructions] = [cpu.clock.now(), cpu.instructions];
-	await sleep(20);
+	await sleep(100);
 	cpu.runSlice();
 	t.is(cpu.clock.now(), now);
 	t.is(cpu.instructions, instructions);
 	cpu.resume();
-	t.true(cpu.clock.now() - now < 15e6);
+	t.true(cpu.clock.now() - now < 90e6);
 	cpu.runSlice();
 	t.true(cpu.instructions > instructions);
 });
@@ -132,13 +132,17 @@ test.serial('paused, time stands still and nothing runs', async (t) => {
 test.serial('the time stamp counter runs with machine time at 1 GHz', async (t) => {
 	const cpu = await createV86({ ...options, time: 'real' });
 	const program = code(rdtsc, store(COUNTER), hlt);
-	run(cpu, program);
-	const [first, at] = [cpu.dma.read32(COUNTER), cpu.clock.now()];
+	/** A reading, and machine time before and after it. */
+	const read = () => {
+		const before = cpu.clock.now();
+		run(cpu, program);
+		return { count: cpu.dma.read32(COUNTER), before, after: cpu.clock.now() };
+	};
+	const first = read();
 	await sleep(50);
-	run(cpu, program);
-	const counted = (cpu.dma.read32(COUNTER) - first) >>> 0;
-	const passed = cpu.clock.now() - at;
-	t.true(Math.abs(counted - passed) < 20e6, `${counted} counts in ${passed} ns`);
+	const last = read();
+	const counted = (last.count - first.count) >>> 0;
+	t.true(counted >= last.before - first.after && counted <= last.after - first.before, `${counted} counts`);
 });
 
 test.serial('a timer that throws is one line, and others go on', async (t) => {
@@ -198,19 +202,15 @@ test.serial('a guest that only keeps its clock is woken less often, until someth
 		}
 		return most;
 	};
-	t.true((await longest(300)) <= 5);
-	await longest(1500);
-	const idle = await longest(200);
-	t.true(idle >= 15 && idle <= 40, `${idle}`);
-	await longest(4500);
-	const longer = await longest(200);
-	t.true(longer >= 80 && longer <= 100, `${longer}`);
+	t.true((await longest(200)) <= 5);
+	await longest(1000);
+	t.true((await longest(100)) >= 15);
 	cpu.irq(5).set(true);
-	t.true((await longest(300)) <= 5);
+	t.true((await longest(100)) <= 5);
 	t.is(cpu.dma.read32(COUNTER + 4), 1);
 	t.true(cpu.dma.read32(COUNTER) > 20);
 	// A device's timer is never late for that.
-	await longest(1500);
+	await longest(1100);
 	const timer = cpu.clock.timer(() => {});
 	timer.arm(cpu.clock.now() + 3e6);
 	t.true(cpu.runSlice() <= 3);

@@ -28,19 +28,28 @@ class Bits {
 }
 
 /** One Golomb-Rice code of the family: how many plain codewords it has, and how long the others are. */
-function code(bits: number, l: number): { prefix: number; plain: number; tail: number } {
+interface Code {
+	readonly prefix: number;
+	readonly plain: number;
+	readonly tail: number;
+}
+function makeCode(bits: number, l: number): Code {
 	const prefix = Math.min(CODE_LIMIT - bits, 2 ** (bits - l) - 1);
 	const plain = prefix << l;
 	return { prefix, plain, tail: Math.ceil(Math.log2(2 ** bits - plain)) };
 }
+/** By bits of a sample, 0..8, and l. */
+const codes: readonly (readonly Code[])[] = Array.from({ length: 9 }, (_, bits) =>
+	Array.from({ length: bits + 1 }, (_, l) => makeCode(bits, l)),
+);
 
 function codeLength(bits: number, l: number, value: number): number {
-	const { prefix, plain, tail } = code(bits, l);
+	const { prefix, plain, tail } = codes[bits][l];
 	return value < plain ? (value >> l) + l + 1 : prefix + tail;
 }
 
 function readCode(from: Bits, bits: number, l: number): number {
-	const { prefix, plain, tail } = code(bits, l);
+	const { prefix, plain, tail } = codes[bits][l];
 	let zeroes = 0;
 	while (zeroes < prefix && from.bit() === 0) zeroes++;
 	return zeroes < prefix ? (zeroes << l) | from.bits(l) : plain + from.bits(tail);

@@ -24,17 +24,24 @@ interface Channel {
 const primary: Channel = { base: 0x1f0, control: 0x3f6, bm: BUS_MASTER, irq: 14 };
 const secondary: Channel = { base: 0x170, control: 0x376, bm: BUS_MASTER + 8, irq: 15 };
 
-let machines = 0;
+/** The media, which QEMU takes for its own with what is written kept aside. */
+const media = { disk: MemoryImage.patterned(DISK), cd: MemoryImage.patterned(CD) };
+media.disk.bytes.fill(0, 0, 512);
+const prefix = join(tmpdir(), `tsvm-oracle-${process.pid}`);
+const files = [`${prefix}.disk`, `${prefix}.cd`];
+test.before(() => {
+	writeFileSync(files[0], media.disk.bytes);
+	writeFileSync(files[1], media.cd.bytes);
+});
+test.after.always(() => {
+	for (const file of files) rmSync(file, { force: true });
+});
 
 /** Both machines with the same 64 MiB disk as primary master and the same CD as secondary master. */
 async function pair(t: ExecutionContext): Promise<Pair> {
-	const disk = MemoryImage.patterned(DISK);
-	disk.bytes.fill(0, 0, 512);
-	const cd = MemoryImage.patterned(CD);
-	const prefix = join(tmpdir(), `tsvm-oracle-${process.pid}-${machines++}`);
-	const files = [`${prefix}.disk`, `${prefix}.cd`];
-	writeFileSync(files[0], disk.bytes);
-	writeFileSync(files[1], cd.bytes);
+	const [disk, cd] = [new MemoryImage(DISK), new MemoryImage(CD)];
+	disk.bytes.set(media.disk.bytes);
+	cd.bytes.set(media.cd.bytes);
 	const board = new ChipsetBoard();
 	const ide = new Piix3Ide({
 		host: board.host,
@@ -50,10 +57,7 @@ async function pair(t: ExecutionContext): Promise<Pair> {
 			...['-drive', `file=${files[1]},format=raw,if=ide,index=2,media=cdrom,readonly=on`],
 		],
 	});
-	t.teardown(async () => {
-		await both.close();
-		for (const file of files) rmSync(file);
-	});
+	t.teardown(() => both.close());
 	return both;
 }
 

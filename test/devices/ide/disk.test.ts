@@ -2,6 +2,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { AtaDisk } from '../../../devices/ide/index.ts';
 import { listenTrace } from '../../../src/core/index.ts';
+import { sameBytes } from '../../helpers/bytes.ts';
 import { MemoryImage } from '../../helpers/memory-image.ts';
 import { IdeMachine, withDisk } from './machine.ts';
 
@@ -56,7 +57,7 @@ test('READ SECTORS: one interrupt a sector', (t) => {
 	m.command(0x20, 5, 3);
 	for (let i = 0; i < 3; i++) {
 		t.is(m.reg(7), 0x58);
-		t.deepEqual(m.dataIn(512), sector(image, 5 + i));
+		sameBytes(t, m.dataIn(512), sector(image, 5 + i));
 	}
 	t.is(m.reg(7), READY);
 	t.is(m.irq.edges - before, 3);
@@ -74,7 +75,7 @@ test('READ MULTIPLE by 32-bit accesses: one interrupt a block', (t) => {
 		if (i % 4096 === 0) t.is(m.reg(7), 0x58);
 		view.setUint32(i, m.board.ports.in32(m.base), true);
 	}
-	t.deepEqual(got, sector(image, 1, 20));
+	sameBytes(t, got, sector(image, 1, 20));
 	t.is(m.irq.edges - before, 3);
 	m.command(0xc6, 0, 3);
 	t.is(m.reg(1), 4, 'not a power of two');
@@ -95,12 +96,12 @@ test('WRITE SECTORS and WRITE MULTIPLE', (t) => {
 		m.reg(7);
 	}
 	t.is(m.altStatus, READY);
-	t.deepEqual(sector(image, 7, 3), data);
+	sameBytes(t, sector(image, 7, 3), data);
 	const more = filled(512 * 18, 77);
 	m.command(0xc5, 100, 18);
 	m.dataOut(more);
 	t.is(m.reg(7), READY);
-	t.deepEqual(sector(image, 100, 18), more);
+	sameBytes(t, sector(image, 100, 18), more);
 });
 
 test('CHS addresses with the translation that the driver sets', (t) => {
@@ -114,19 +115,19 @@ test('CHS addresses with the translation that the driver sets', (t) => {
 		m.set(7, 0x20);
 		return m.reg(7) & 8 ? m.dataIn(512) : undefined;
 	};
-	t.deepEqual(read(0, 0, 1), sector(image, 0));
-	t.deepEqual(read(1, 2, 3), sector(image, (1 * 16 + 2) * 63 + 2));
+	sameBytes(t, read(0, 0, 1), sector(image, 0));
+	sameBytes(t, read(1, 2, 3), sector(image, (1 * 16 + 2) * 63 + 2));
 	t.is(read(0, 0, 0), undefined);
 	m.set(2, 17);
 	m.set(6, 0xa3);
 	m.set(7, 0x91);
-	t.deepEqual(read(2, 1, 5), sector(image, (2 * 4 + 1) * 17 + 4));
+	sameBytes(t, read(2, 1, 5), sector(image, (2 * 4 + 1) * 17 + 4));
 });
 
 test('48-bit addresses: both halves of each register, and reading them back', (t) => {
 	const { m, image } = withDisk(40 << 20);
 	m.commandExt(0x24, 70000, 2);
-	t.deepEqual(m.dataIn(1024), sector(image, 70000, 2));
+	sameBytes(t, m.dataIn(1024), sector(image, 70000, 2));
 	m.commandExt(0x24, 2 ** 40, 1);
 	t.is(m.reg(7) & 1, 1, 'beyond the end');
 	m.commandExt(0x27, 0, 0);
@@ -160,9 +161,9 @@ test('DMA read over several regions', (t) => {
 	t.is(m.reg(7), READY);
 	m.stopDma();
 	const expected = sector(image, 10, 16);
-	t.deepEqual(dma.read(0x10000, 0x600), expected.slice(0, 0x600));
-	t.deepEqual(dma.read(0x20002, 0x200), expected.slice(0x600, 0x800));
-	t.deepEqual(dma.read(0x30000, 0x1800), expected.slice(0x800));
+	sameBytes(t, dma.read(0x10000, 0x600), expected.slice(0, 0x600));
+	sameBytes(t, dma.read(0x20002, 0x200), expected.slice(0x600, 0x800));
+	sameBytes(t, dma.read(0x30000, 0x1800), expected.slice(0x800));
 });
 
 test('DMA started before the command', (t) => {
@@ -173,7 +174,7 @@ test('DMA started before the command', (t) => {
 	t.is(m.bmStatus, 1);
 	m.command(0xc8, 3, 1);
 	t.is(m.bmStatus, 4);
-	t.deepEqual(m.board.host.dma.read(0x10000, 512), sector(image, 3));
+	sameBytes(t, m.board.host.dma.read(0x10000, 512), sector(image, 3));
 });
 
 test('64 KiB are there when the start bit has been written', (t) => {
@@ -183,7 +184,7 @@ test('64 KiB are there when the start bit has been written', (t) => {
 	m.command(0xc8, 0, 128);
 	m.board.ports.out8(m.bm, 9);
 	t.true(m.irq.level);
-	t.deepEqual(m.board.host.dma.read(0x20000, 65536), sector(image, 0, 128));
+	sameBytes(t, m.board.host.dma.read(0x20000, 65536), sector(image, 0, 128));
 });
 
 test('DMA write, 48-bit, more than a turn allows', (t) => {
@@ -198,7 +199,7 @@ test('DMA write, 48-bit, more than a turn allows', (t) => {
 	m.dma(0x1000, false, () => m.commandExt(0x35, 64, 12288));
 	t.is(m.bmStatus, 4);
 	t.is(m.reg(7), READY);
-	for (let i = 0; i < 12; i++) t.deepEqual(sector(image, 64 + i * 1024, 1024), data);
+	for (let i = 0; i < 12; i++) sameBytes(t, sector(image, 64 + i * 1024, 1024), data);
 });
 
 test('descriptors that are too short, too long, or nowhere', (t) => {
@@ -284,17 +285,17 @@ test('an image that takes its time: PIO and DMA', async (t) => {
 	t.is(m.altStatus & 0x88, 0x80);
 	await image.release();
 	t.is(m.reg(7), 0x58);
-	t.deepEqual(m.dataIn(512), sector(image, 4));
+	sameBytes(t, m.dataIn(512), sector(image, 4));
 	t.is(m.altStatus & 0x80, 0x80);
 	await image.release();
-	t.deepEqual(m.dataIn(512), sector(image, 5));
+	sameBytes(t, m.dataIn(512), sector(image, 5));
 	m.descriptors(0x1000, [[0x10000, 0x400]]);
 	m.dma(0x1000, true, () => m.command(0xc8, 8, 2));
 	t.is(m.bmStatus, 1);
 	t.false(m.irq.level);
 	await image.release();
 	t.is(m.bmStatus, 4);
-	t.deepEqual(m.board.host.dma.read(0x10000, 1024), sector(image, 8, 2));
+	sameBytes(t, m.board.host.dma.read(0x10000, 1024), sector(image, 8, 2));
 });
 
 test('a reset in mid-transfer: what ends late changes nothing', async (t) => {
@@ -307,14 +308,14 @@ test('a reset in mid-transfer: what ends late changes nothing', async (t) => {
 	image.slow = false;
 	m.command(0x20, 9, 1);
 	await image.release();
-	t.deepEqual(m.dataIn(512), sector(image, 9));
+	sameBytes(t, m.dataIn(512), sector(image, 9));
 	image.slow = true;
 	m.descriptors(0x1000, [[0x10000, 0x200]]);
 	m.dma(0x1000, true, () => m.command(0xc8, 8, 1));
 	m.board.ports.out8(m.control, 4);
 	m.board.ports.out8(m.control, 0);
 	await image.release();
-	t.deepEqual(m.board.host.dma.read(0x10000, 512), new Uint8Array(512));
+	sameBytes(t, m.board.host.dma.read(0x10000, 512), new Uint8Array(512));
 	t.is(m.reg(7), READY);
 });
 
@@ -346,7 +347,7 @@ test('errors of the host are errors of the drive, and the next command works', a
 	t.deepEqual([m.reg(1), m.reg(7)], [0x40, 0x41]);
 	t.is(m.bmStatus & 1, 0);
 	m.command(0x20, 4, 1);
-	t.deepEqual(m.dataIn(512), sector(image, 4));
+	sameBytes(t, m.dataIn(512), sector(image, 4));
 	stop();
 	t.true(lines.length >= 3);
 });
@@ -359,7 +360,7 @@ test('a read-only image refuses writes', (t) => {
 	t.is(m.reg(7), 0x41);
 	m.command(0xca, 0, 1);
 	t.is(m.reg(7), 0x41);
-	t.deepEqual(image.bytes, was);
+	sameBytes(t, image.bytes, was);
 });
 
 test('TRIM', (t) => {
@@ -429,7 +430,7 @@ test('save, restore, save again; a PIO transfer goes on', (t) => {
 	other.ide.restore(saved);
 	t.deepEqual(other.ide.save(), saved);
 	t.true(other.irq.level);
-	t.deepEqual(new Uint8Array([...first, ...other.dataIn(924)]), sector(image, 5, 2));
+	sameBytes(t, new Uint8Array([...first, ...other.dataIn(924)]), sector(image, 5, 2));
 });
 
 test('a command that waits for the host is done again after restore', async (t) => {
@@ -444,7 +445,7 @@ test('a command that waits for the host is done again after restore', async (t) 
 	other.ide.restore(saved);
 	other.dataOut(data.subarray(512));
 	t.is(other.reg(7), READY);
-	t.deepEqual(sector(copy, 20, 2), data);
+	sameBytes(t, sector(copy, 20, 2), data);
 	await image.release();
 });
 
