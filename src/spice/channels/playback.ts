@@ -8,6 +8,7 @@ import { type AudioFormat, type AudioSink, type AudioVolume, HOST_AUDIO, tracePo
 import { CapSet } from '../caps.ts';
 import type { ChannelBehaviour, ChannelFactory, ChannelLink } from '../channel.ts';
 import { haveOpus, type OpusEncoder, opusEncoder } from '../codecs/opus.ts';
+import { Cushion } from '../cushion.ts';
 import { receiver, type Sender, sender } from '../protocol/kit.ts';
 import { main } from '../protocol/main.ts';
 import { PlaybackCap, playback } from '../protocol/playback.ts';
@@ -30,11 +31,12 @@ export interface SoundOptions {
 const QUEUE = 10;
 const PACKET_MS = (PACKET_FRAMES * 1000) / HOST_AUDIO.rate;
 const PACKET_SAMPLES = PACKET_FRAMES * HOST_AUDIO.channels;
+const SILENCE = new Int16Array(PACKET_SAMPLES);
 /**
- * What a client is asked to hold back, ms: it must outlast the longest time that the guest keeps the server's thread.
- * spice-gtk takes 200 by itself, which together with the guest's own buffer is more than a conversation bears.
+ * What a client is asked to hold back, ms. spice-gtk with PulseAudio's own library takes 200 by itself, which together
+ * with the guest's buffer is more than a conversation bears; with GStreamer it does not care.
  */
-const CLIENT_LATENCY_MS = 150;
+const CLIENT_LATENCY_MS = 100;
 /** How far clients' clocks run behind while no sound sets them; the main channel's greeting says the same. */
 const MM_TIME_LEAD_MS = 400;
 /** Bits a second. 10 ms of music are transparent at the first, and still good on a thin line at the second. */
@@ -45,6 +47,7 @@ const trace = tracePoints('spice.playback', {
 	start: ['mode'],
 	stop: ['packets', 'dropped'],
 	dropped: ['time'],
+	dry: ['waiting', 'silence'],
 });
 
 /** Makes playback channels that play what `source` plays. */
@@ -68,6 +71,7 @@ class PlaybackChannel implements ChannelBehaviour {
 	readonly #send: Sender<typeof playback.server>;
 	readonly #volume: VolumeTeller;
 	readonly #stamps: MediaStamps;
+	readonly #cushion: Cushion;
 	readonly #opus: boolean;
 	#encoder: OpusEncoder | undefined;
 	#remove: (() => void) | undefined;
@@ -88,6 +92,7 @@ class PlaybackChannel implements ChannelBehaviour {
 		this.#send = sender(link, playback.server);
 		this.#volume = new VolumeTeller(link, playback.server);
 		this.#stamps = new MediaStamps(() => link.session.mmTime(), PACKET_MS);
+		this.#cushion = new Cushion(() => link.session.mmTime());
 		this.#opus = compression && haveOpus() && link.caps.has(PlaybackCap.opus);
 	}
 
@@ -123,7 +128,7 @@ class PlaybackChannel implements ChannelBehaviour {
 				name: `SPICE client ${this.#link.client.host}:${this.#link.client.port}`,
 				active: this.#playing,
 				frames: this.#packets * PACKET_FRAMES,
-				underruns: 0,
+				underruns: this.#cushion.dry,
 				overruns: this.#dropped,
 				buffered: this.#queue.length * PACKET_MS,
 			}),
@@ -164,26 +169,41 @@ class PlaybackChannel implements ChannelBehaviour {
 	#flush(): void {
 		const link = this.#link;
 		if (link.writable) this.#volume.flush();
-		if (link.writable && (this.#playing || this.#queue.length > 0) && !this.#told) this.#tellStart();
+		if (link.writable && this.#queue.length > 0) {
+			if (!this.#told) this.#tellStart();
+			this.#fillCushion();
+		}
 		while (link.writable && this.#queue.length > 0) {
 			const { time, samples } = this.#queue.shift()!;
 			this.#packets++;
-			this.#send.data({ time, data: this.#encode(samples) });
+			this.#sendPacket(time, samples);
 		}
 		if (link.writable && !this.#playing && this.#queue.length === 0 && this.#told) this.#tellStop();
 	}
 
-	#encode(samples: Int16Array): Uint8Array {
-		if (this.#encoder) return this.#encoder.encode(samples);
-		return new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
+	/** Silence for a client that has nothing to play, so that the next late packet is not heard. */
+	#fillCushion(): void {
+		const before = this.#cushion.dry;
+		const missing = this.#cushion.missing(this.#queue.length * PACKET_MS);
+		if (this.#cushion.dry > before) trace.dry(this.#queue.length * PACKET_MS, missing);
+		for (let ms = 0; ms < missing; ms += PACKET_MS) this.#sendPacket(this.#queue[0].time, SILENCE);
+	}
+
+	#sendPacket(time: number, samples: Int16Array): void {
+		const data = this.#encoder
+			? this.#encoder.encode(samples)
+			: new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
+		this.#send.data({ time, data });
+		this.#cushion.sent(PACKET_MS);
 	}
 
 	#tellStart(): void {
 		this.#told = true;
+		this.#cushion.restart();
 		const { lowBandwidth } = this.#link.session;
 		if (this.#opus) this.#encoder = opusEncoder(lowBandwidth ? BITRATE_LOW_BANDWIDTH : BITRATE);
 		trace.start(this.#opus ? 'opus' : 'raw');
-		const time = this.#queue[0]?.time ?? this.#link.session.mmTime();
+		const { time } = this.#queue[0];
 		const { channels, rate: frequency } = HOST_AUDIO;
 		this.#send.start({ channels, format: AUDIO_FMT_S16, frequency, time });
 		// Each start sets spice-gtk back to its own idea of it.
