@@ -42,7 +42,8 @@ export class Cushion {
 	/** Silence to send ahead of `waiting` ms of sound, ms. */
 	missing(waiting: number): number {
 		if (this.left > 0) return 0;
-		if (this.#until !== undefined) this.#ranDry((this.#now() - this.#until) | 0);
+		const late = this.#until === undefined ? 0 : (this.#now() - this.#until) | 0;
+		if (late > 0) this.#ranDry(late);
 		return Math.max(0, this.#target - waiting);
 	}
 

@@ -1,0 +1,238 @@
+/** The playback channel: what a client is told and when, and what reaches it. */
+import test from 'ava';
+import { decode, type Infer } from '../../src/core/index.ts';
+import { CapSet } from '../../src/spice/caps.ts';
+import { haveOpus, opusDecoder } from '../../src/spice/codecs/opus.ts';
+import { ChannelType } from '../../src/spice/protocol/constants.ts';
+import { main } from '../../src/spice/protocol/main.ts';
+import { PlaybackCap, playback } from '../../src/spice/protocol/playback.ts';
+import { AUDIO_FMT_S16, AudioDataMode, PACKET_FRAMES } from '../../src/spice/protocol/sound.ts';
+import { correlation } from '../helpers/sound.ts';
+import type { ClientChannel, SpiceClient } from '../helpers/spice-client.ts';
+import { MS, serveSound, TonePlayer, tone } from './sound-support.ts';
+import { until } from './support.ts';
+
+const { server: messages } = playback;
+const VOLUME_AND_LATENCY = CapSet.of(PlaybackCap.volume, PlaybackCap.latency);
+const ALL = CapSet.of(PlaybackCap.volume, PlaybackCap.latency, PlaybackCap.opus);
+
+type Data = Infer<(typeof messages.data)[1]>;
+
+/** What a client heard and was told, in order: names of messages, and runs of data as one. */
+class Listener {
+	readonly told: string[] = [];
+	readonly packets: Data[] = [];
+	readonly channel: ClientChannel;
+	readonly starts: Infer<(typeof messages.start)[1]>[] = [];
+	/** How many packets came before each start. */
+	readonly startedAt: number[] = [];
+	mode = 0;
+	volume: number[] = [];
+	mute = -1;
+
+	private constructor(channel: ClientChannel) {
+		this.channel = channel;
+		const names = new Map<number, string>(Object.entries(messages).map(([name, [type]]) => [type, name]));
+		const take = (type: number, body: Uint8Array) => {
+			const name = names.get(type) ?? String(type);
+			if (name === 'setAck') return;
+			if (this.told.at(-1) !== name) this.told.push(name);
+			if (name === 'data') this.packets.push(decode(messages.data[1], Uint8Array.from(body)));
+			if (name === 'mode') this.mode = decode(messages.mode[1], body).mode;
+			if (name === 'start') {
+				this.starts.push(decode(messages.start[1], body));
+				this.startedAt.push(this.packets.length);
+			}
+			if (name === 'volume') this.volume = [...decode(messages.volume[1], body).volume];
+			if (name === 'mute') this.mute = decode(messages.mute[1], body).mute;
+		};
+		for (const { type, body } of channel.waiting) take(type, body);
+		channel.onMessage = ({ type, body }) => take(type, body);
+	}
+
+	static async open(client: SpiceClient, caps: CapSet): Promise<Listener> {
+		const listener = new Listener(await client.open(ChannelType.playback, caps));
+		await until(() => listener.mode !== 0, 'the mode');
+		return listener;
+	}
+
+	/** Waits for `count` packets in all. */
+	heard(count: number): Promise<void> {
+		return until(() => this.packets.length >= count, `packet ${count} of ${this.packets.length}`);
+	}
+
+	/** Packets that are not silence. */
+	get loud(): Data[] {
+		return this.packets.filter(({ data }) => data.some((byte) => byte !== 0));
+	}
+
+	/** Raw samples of all packets but the first `skip`. */
+	samples(skip = 0): Int16Array {
+		return new Int16Array(Uint8Array.from(this.packets.slice(skip).flatMap(({ data }) => [...data])).buffer);
+	}
+}
+
+/** Where `part` first stands in `whole`, frames; -1 if it does not. */
+function find(whole: Int16Array, part: Int16Array): number {
+	for (let at = 0; at + part.length <= whole.length; at += 2)
+		if (part.every((sample, i) => whole[at + i] === sample)) return at / 2;
+	return -1;
+}
+
+test('raw: mode, then start and sound when there is some, then stop; every sample arrives', async (t) => {
+	const { clock, device, connect } = await serveSound(t);
+	const client = await connect();
+	const listener = await Listener.open(client, VOLUME_AND_LATENCY);
+	t.deepEqual(listener.told.slice(0, 1), ['mode']);
+	t.is(listener.mode, AudioDataMode.raw);
+	clock.advance(1000 * MS);
+	const player = new TonePlayer(clock, device);
+	for (let played = 0; played < 500; played += 100) {
+		player.play(100);
+		await listener.heard((played + 100) / 10);
+	}
+	t.deepEqual(listener.told, ['mode', 'volume', 'mute', 'start', 'latency', 'data']);
+	const [start] = listener.starts;
+	t.is(start.channels, 2);
+	t.is(start.format, AUDIO_FMT_S16);
+	t.is(start.frequency, 48000);
+	const heard = listener.samples();
+	// The resampler passes 48 kHz as it is; the voice fades in over its first 10 ms.
+	const part = tone(1000, 9600);
+	t.not(find(heard, part), -1, 'the tone as it was played');
+	t.true(listener.packets.every(({ data }) => data.length === PACKET_FRAMES * 4));
+
+	device.stop();
+	client.main.waiting.length = 0;
+	for (let quiet = 0; quiet < 600; quiet += 100) {
+		clock.advance(100 * MS);
+		const { length } = listener.packets;
+		await until(() => listener.packets.length >= length + 9 || listener.told.at(-1) === 'stop', 'silence or the end');
+	}
+	await until(() => listener.told.at(-1) === 'stop', 'stop');
+	const { time } = await client.main.read(main.server.multiMediaTime);
+	const behind = 1000 + clock.now() / MS - time;
+	t.true(behind >= 400 && behind < 600, `clients' clocks run ${behind} ms behind again, as from the greeting on`);
+});
+
+test('silence goes ahead of the first sound, stamps never run backwards, a second start begins anew', async (t) => {
+	const { clock, device, connect } = await serveSound(t);
+	const listener = await Listener.open(await connect(), VOLUME_AND_LATENCY);
+	for (const round of [1, 2]) {
+		const before = listener.packets.length;
+		const player = new TonePlayer(clock, device);
+		player.play(150);
+		await until(() => listener.starts.length === round, 'start');
+		await listener.heard(before + 20);
+		const ahead = listener.packets.slice(before, before + 5);
+		t.true(
+			ahead.every(({ data }) => data.every((byte) => byte === 0)),
+			'the cushion',
+		);
+		device.stop();
+		for (let quiet = 0; listener.told.at(-1) !== 'stop'; quiet += 50) {
+			t.true(quiet < 2000);
+			clock.advance(50 * MS);
+			await new Promise((resolve) => setTimeout(resolve, 2));
+		}
+		clock.advance(777 * MS);
+	}
+	const times = listener.packets.map(({ time }) => time);
+	t.true(times.every((time, i) => i === 0 || time >= times[i - 1]));
+	for (const [round, { time }] of listener.starts.entries()) t.is(times[listener.startedAt[round]], time);
+	t.true(Math.abs(times.at(-1)! - clock.now() / MS - 1000) < 2000);
+});
+
+test('a client that comes in the middle of a song hears it at once; one that left is forgotten', async (t) => {
+	const { clock, device, mixer, connect } = await serveSound(t);
+	const player = new TonePlayer(clock, device);
+	player.play(300);
+	t.is(mixer.info().backEnds.length, 0);
+	const first = await Listener.open(await connect(), VOLUME_AND_LATENCY);
+	player.play(100);
+	await first.heard(10);
+	t.deepEqual(first.told, ['mode', 'volume', 'mute', 'start', 'latency', 'data']);
+	t.is(mixer.info().backEnds.length, 1);
+
+	// Another client takes over: the first one's channels are closed.
+	const second = await Listener.open(await connect(), VOLUME_AND_LATENCY);
+	await first.channel.closed;
+	t.is(mixer.info().backEnds.length, 1);
+	player.play(100);
+	await second.heard(15);
+	t.deepEqual(second.told, ['mode', 'volume', 'mute', 'start', 'latency', 'data']);
+	t.is(second.loud.length, second.packets.length - 5);
+
+	second.channel.close();
+	await until(() => mixer.info().backEnds.length === 0, 'the end of the sink');
+	player.play(100);
+	const back = await Listener.open(await connect(), VOLUME_AND_LATENCY);
+	player.play(100);
+	await back.heard(15);
+	t.true(back.loud.length >= 10);
+});
+
+test('volume and mute are told as a place on the slider, and the samples are left alone', async (t) => {
+	const { clock, device, connect } = await serveSound(t);
+	device.volume({ left: 0.125, right: 1, mute: false });
+	const listener = await Listener.open(await connect(), VOLUME_AND_LATENCY);
+	await until(() => listener.mute === 0, 'mute');
+	// The cube root of 1/8 is 1/2: what a client with a cubic slider makes an eighth of.
+	t.deepEqual(listener.volume, [32768, 65535]);
+	new TonePlayer(clock, device).play(100);
+	await listener.heard(15);
+	t.not(find(listener.samples(), tone(1000, 960)), -1);
+	device.volume({ left: 0.125, right: 1, mute: true });
+	await until(() => listener.mute === 1, 'mute');
+});
+
+test('a client without a volume gets it in the samples', async (t) => {
+	const { clock, device, connect } = await serveSound(t);
+	device.volume({ left: 0.5, right: 0, mute: false });
+	const listener = await Listener.open(await connect(), new CapSet([]));
+	new TonePlayer(clock, device).play(200);
+	await listener.heard(25);
+	t.deepEqual(listener.told, ['mode', 'start', 'data']);
+	const samples = listener.samples(10);
+	const peak = (side: number) => Math.max(...samples.filter((_, i) => i % 2 === side).map(Math.abs));
+	t.true(Math.abs(peak(0) - 6000) < 10, `${peak(0)}`);
+	t.is(peak(1), 0);
+});
+
+test('a client that does not read loses the oldest: little waits, and what is lost is counted', async (t) => {
+	const { clock, device, mixer, connect } = await serveSound(t);
+	const listener = await Listener.open(await connect(false), VOLUME_AND_LATENCY);
+	const player = new TonePlayer(clock, device);
+	player.play(3000);
+	const [info] = mixer.info().backEnds;
+	t.is(info.buffered, 100);
+	t.true(info.overruns > 200, `${info.overruns}`);
+	await listener.heard(30);
+	t.true(listener.packets.length < 42, 'no more than the ack window');
+});
+
+test('Opus where both sides have it, unless it is turned off', async (t) => {
+	const on = await serveSound(t);
+	const opus = await Listener.open(await on.connect(), ALL);
+	t.is(opus.mode, haveOpus() ? AudioDataMode.opus : AudioDataMode.raw);
+	const off = await serveSound(t, { compression: false });
+	const raw = await Listener.open(await off.connect(), ALL);
+	t.is(raw.mode, AudioDataMode.raw);
+	if (!haveOpus()) return;
+	const player = new TonePlayer(on.clock, on.device);
+	for (let n = 1; n <= 10; n++) {
+		player.play(100);
+		await opus.heard(n * 10);
+	}
+	const decoder = opusDecoder();
+	const into = new Int16Array(5760 * 2);
+	const left = opus.packets.flatMap(({ data }) => {
+		t.true(data.length < 400);
+		t.is(decoder.decode(data, into), PACKET_FRAMES);
+		return [...into.subarray(0, PACKET_FRAMES * 2)].filter((_, i) => i % 2 === 0);
+	});
+	const source = [...tone(9600, 9600)].filter((_, i) => i % 2 === 0);
+	let best = 0;
+	for (let lag = 9600; lag < 16000; lag++) best = Math.max(best, correlation(source, left, lag, 0, 4800));
+	t.true(best > 0.99, `correlation ${best}`);
+});
