@@ -71,9 +71,9 @@ for (const ms of ['10', '20', '60'])
 		);
 		const decoder = opusDecoder();
 		const into = new Int16Array(5760 * 2);
-		const heard = packets.flatMap((packet) => {
+		const heard = packets.flatMap((packet, n) => {
 			const frames = decoder.decode(packet, into);
-			t.is(frames, 48 * Number(ms));
+			if (n < packets.length - 1) t.is(frames, 48 * Number(ms));
 			return [...into.subarray(0, (frames ?? 0) * 2)];
 		});
 		for (const [side, source] of [left, right].entries()) {
