@@ -5,12 +5,16 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(fileURLToPath(new URL('.', import.meta.url)), '..', '..');
 
-export interface Guest {
+export interface KernelGuest {
 	readonly kernel: string;
 	readonly initrd: string;
 	readonly append: string;
-	readonly memoryMiB: number;
 }
+export interface DiskGuest {
+	/** Stays as it is. */
+	readonly disk: string;
+}
+export type Guest = (KernelGuest | DiskGuest) & { readonly memoryMiB: number };
 
 /** Starts QEMU with its first serial line on stdout and SPICE on `port`. */
 export function startQemu(guest: Guest, port: number): ChildProcess {
@@ -21,7 +25,8 @@ export function startQemu(guest: Guest, port: number): ChildProcess {
 	args.push('-device', 'virtio-serial-pci,addr=3', '-chardev', 'spicevmc,id=agent,name=vdagent');
 	args.push('-device', 'virtserialport,chardev=agent,name=com.redhat.spice.0', '-device', 'virtio-balloon-pci,addr=4');
 	args.push('-audiodev', 'spice,id=sound', '-device', 'AC97,audiodev=sound,addr=6');
-	args.push('-kernel', guest.kernel, '-initrd', guest.initrd, '-append', guest.append);
+	if ('disk' in guest) args.push('-drive', `file=${guest.disk},format=raw,if=ide,snapshot=on`);
+	else args.push('-kernel', guest.kernel, '-initrd', guest.initrd, '-append', guest.append);
 	return spawn('qemu-system-i386', args, { stdio: ['pipe', 'pipe', 'pipe'] });
 }
 
@@ -29,7 +34,8 @@ export function startQemu(guest: Guest, port: number): ChildProcess {
 export function startTsvm(guest: Guest, port: number): ChildProcess {
 	const args = [join(root, 'dist', 'src', 'cli', 'main.js'), 'run', '--memory', `${guest.memoryMiB}M`];
 	args.push('--spice', String(port), '--serial', 'stdio');
-	args.push('--kernel', guest.kernel, '--initrd', guest.initrd, '--append', guest.append);
+	if ('disk' in guest) args.push(guest.disk, '--snapshot');
+	else args.push('--kernel', guest.kernel, '--initrd', guest.initrd, '--append', guest.append);
 	return spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] });
 }
 
