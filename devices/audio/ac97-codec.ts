@@ -8,7 +8,13 @@ import { type AudioVolume, RegisterFile, registers, type StateValue, tracePoints
 export const mixer = registers({
 	codecReset: { at: 0x00, size: 2, w: 0, doc: 'any write resets all registers of the codec' },
 	masterVolume: { at: 0x02, size: 2, reset: 0x8000, w: 0xbf3f, doc: 'mute; attenuation left and right, 1.5 dB a step' },
-	pcmOutVolume: { at: 0x18, size: 2, reset: 0x8808, w: 0x9f1f, doc: 'mute; attenuation left and right, 1.5 dB a step' },
+	pcmOutVolume: {
+		at: 0x18,
+		size: 2,
+		reset: 0x8808,
+		w: 0x9f1f,
+		doc: 'mute; gain left and right, +12 dB less 1.5 dB a step',
+	},
 	recordSelect: { at: 0x1a, size: 2, w: 0x0707, doc: 'source left and right: 0 mic, 4 line in' },
 	recordGain: { at: 0x1c, size: 2, reset: 0x8808, w: 0x8f0f, doc: 'mute; gain left and right, 1.5 dB a step' },
 	powerdown: {
@@ -43,6 +49,8 @@ const PR3 = 0x0800;
 const OUT_STEPS = 0x1f;
 const GAIN_STEPS = 0x0f;
 const STEP_DB = 1.5;
+/** PCM out volume at 0 (table 5-9). */
+const PCM_MOST_DB = 12;
 const SILENCE: AudioVolume = { left: 0, right: 0, mute: true };
 
 const trace = tracePoints('ac97-codec', { write: ['register', 'value'], reset: [] });
@@ -104,16 +112,21 @@ export class Ac97Codec {
 		this.regs.write(offset, 2, value);
 	}
 
-	/** What PCM out is heard with. */
+	/** What PCM out is heard with. Samples are as loud as can be: what would make them louder is left out. */
 	get outVolume(): AudioVolume {
 		const { masterVolume, pcmOutVolume, powerdown } = this.regs;
 		if ((masterVolume | pcmOutVolume) & MUTE || powerdown & (PR1 | PR2 | PR3)) return SILENCE;
-		const amplitude = (shift: number) =>
-			decibels(-STEP_DB * (((masterVolume >> shift) & OUT_STEPS) + ((pcmOutVolume >> shift) & OUT_STEPS)));
+		const amplitude = (shift: number) => {
+			const pcm = PCM_MOST_DB - STEP_DB * ((pcmOutVolume >> shift) & OUT_STEPS);
+			return decibels(Math.min(0, pcm) - STEP_DB * ((masterVolume >> shift) & OUT_STEPS));
+		};
 		return { left: amplitude(8), right: amplitude(0), mute: false };
 	}
 
-	/** What PCM in is recorded with. Sources that nothing is plugged into are silent. */
+	/**
+	 * What PCM in is recorded with. Sources that nothing is plugged into are silent; the others are so weak that they need
+	 * all the gain there is, so that none is too much.
+	 */
 	get inVolume(): AudioVolume {
 		const { recordSelect, recordGain, powerdown } = this.regs;
 		if (recordGain & MUTE || powerdown & (PR0 | PR2 | PR3)) return SILENCE;

@@ -25,8 +25,11 @@ const NS_PER_MS = 1e6;
 const CHUNK = 10 * MS;
 /** The mixer's turn comes this much after the devices', ns: in the same wake-up of the host, but with their sound there. */
 const AFTER_DEVICES = 1000;
-/** Frames that a late voice is waited for. */
-const PATIENCE = 60 * MS;
+/**
+ * Turns that a late voice is waited for. After a stall of the host a device catches up in small steps, so that its guest can
+ * follow; the longest that it makes up for takes five turns.
+ */
+const PATIENCE = 8;
 /** What may be owed after a stall, frames; time beyond it is lost. */
 const MOST_OWED = 250 * MS;
 /** Silence goes on for this long before the back ends are stopped: a player that stumbles begins again at once. */
@@ -37,7 +40,7 @@ const MOST_FED = 500 * MS;
 const trace = tracePoints('audio', {
 	start: ['back_ends'],
 	stop: ['frames'],
-	dry: ['owed'],
+	dry: ['owed', 'ready'],
 	slip: ['owed'],
 });
 
@@ -64,6 +67,8 @@ export class AudioMixer {
 	#since = 0;
 	#given = 0;
 	#quiet = 0;
+	/** Turns in a row that a voice was late for. */
+	#late = 0;
 	readonly #scaled = new Float32Array(CHUNK * 2);
 	readonly #plain = new Float32Array(CHUNK * 2);
 	readonly #out = new Int16Array(CHUNK * 2);
@@ -137,6 +142,7 @@ export class AudioMixer {
 		this.#running = true;
 		this.#since = this.#clock.now();
 		this.#given = 0;
+		this.#late = 0;
 		trace.start(this.#sinks.size);
 		for (const sink of this.#sinks) sink.start(HOST_AUDIO);
 		this.#arm();
@@ -162,9 +168,13 @@ export class AudioMixer {
 		}
 		let count = owed;
 		for (const voice of this.#voices) count = Math.min(count, voice.ready);
-		if (count < owed - PATIENCE) {
-			trace.dry(owed);
-			count = owed;
+		if (owed - count <= CHUNK) this.#late = 0;
+		else if (++this.#late > PATIENCE) {
+			this.#late = 0;
+			trace.dry(owed, count);
+			// A device that plays on without making up for what it owes has given that time up.
+			if (count > 0) this.#since += ((owed - count) / MS) * NS_PER_MS;
+			else count = owed;
 		}
 		while (count > 0 && this.#running) {
 			const part = Math.min(count, CHUNK);

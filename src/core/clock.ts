@@ -110,6 +110,11 @@ export class ManualClock extends TimerQueue {
 		);
 		this.#state = state;
 	}
+	/** Moves time on by `ns` in which no timer fires, as if the host had been busy. */
+	stall(ns: number): void {
+		this.#state.now += ns;
+		this.run();
+	}
 	/** Moves time on by `ns`, firing each timer at its own deadline. */
 	advance(ns: number): void {
 		const end = this.#state.now + ns;

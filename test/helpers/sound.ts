@@ -1,5 +1,5 @@
 /** What sound is judged by: correlation with its source, pitch, gaps; and sources. Samples are numbers, one channel. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
 /** Neighbours on each side that a sample between samples is made of. */
 const REACH = 24;
@@ -207,4 +207,33 @@ function onset(samples: ArrayLike<number>, floor: number): number {
 	let i = 0;
 	while (i < samples.length && Math.abs(samples[i]) <= floor) i++;
 	return i;
+}
+
+/** Writes a disk image that holds `files` one after the other; returns, by name, the shell words that make /tmp/NAME of it. */
+export function packDisk<Name extends string>(
+	path: string,
+	device: string,
+	files: Readonly<Record<Name, Uint8Array>>,
+): Record<Name, string> {
+	const SECTOR = 512;
+	const parts: Uint8Array[] = [];
+	const commands: Partial<Record<Name, string>> = {};
+	let sector = 0;
+	for (const name of Object.keys(files) as Name[]) {
+		const bytes = files[name];
+		const count = Math.ceil(bytes.length / SECTOR);
+		commands[name] =
+			`dd if=${device} bs=${SECTOR} skip=${sector} count=${count} 2>/dev/null | head -c ${bytes.length} >/tmp/${name}`;
+		parts.push(bytes, new Uint8Array(count * SECTOR - bytes.length));
+		sector += count;
+	}
+	writeFileSync(path, Buffer.concat(parts));
+	return commands as Record<Name, string>;
+}
+
+/** Root mean square. */
+export function level(samples: ArrayLike<number>): number {
+	let sum = 0;
+	for (let i = 0; i < samples.length; i++) sum += samples[i] ** 2;
+	return Math.sqrt(sum / (samples.length || 1));
 }

@@ -1,7 +1,7 @@
 /** An AC97 controller on a fake board, and the driver's part of talking to it. */
 import { Ac97 } from '../../../devices/audio/index.ts';
 import { PciBus } from '../../../devices/pci/bus.ts';
-import type { AudioFormat, AudioSink, AudioSource, AudioVolume } from '../../../src/core/index.ts';
+import type { AudioFormat, AudioSink, AudioSource, AudioVolume, Clock } from '../../../src/core/index.ts';
 import { FakeBoard, FakeIrq } from '../../helpers/board.ts';
 
 export const MIXER = 0xc000;
@@ -65,9 +65,11 @@ export class AudioBoard extends FakeBoard {
 	readonly device: Ac97;
 	readonly bus: PciBus;
 
-	constructor(memory = 1 << 20) {
-		super({ memory });
-		this.device = new Ac97({ host: this.host, out: this.out, in: this.in, mic: this.mic });
+	/** `out` in place of the sink that keeps everything. */
+	constructor(out?: (clock: Clock) => AudioSink) {
+		super({ memory: 1 << 20 });
+		const { host } = this;
+		this.device = new Ac97({ host, out: out?.(host.clock) ?? this.out, in: this.in, mic: this.mic });
 		this.bus = new PciBus(
 			this.ports,
 			this.mmio,
