@@ -87,6 +87,8 @@ export class VirtioBalloon implements VirtioModel {
 	#interval = 0;
 	#timer: { arm(deadline: number): void; cancel(): void } | undefined;
 	#nextHint = FIRST_HINT;
+	/** A round of hints was asked for and has not ended. */
+	#round = false;
 	/** The guest answers the round that the host has asked for. */
 	#hinting = false;
 	#hintDone: ((bytes: number) => void) | undefined;
@@ -152,6 +154,7 @@ export class VirtioBalloon implements VirtioModel {
 		const bus = this.#bus;
 		if (!bus?.driverReady || !bus.has(Feature.freePageHint) || this.#hintDone) return false;
 		this.#hintDone = done;
+		this.#round = true;
 		this.#hinted = 0;
 		this.config.free_page_hint_cmd_id = this.#nextHint;
 		this.#nextHint = this.#nextHint === 0xffffffff ? FIRST_HINT : this.#nextHint + 1;
@@ -274,7 +277,7 @@ export class VirtioBalloon implements VirtioModel {
 	#endHints(): void {
 		const done = this.#hintDone;
 		this.#hintDone = undefined;
-		this.#hinting = false;
+		this.#hinting = this.#round = false;
 		this.config.free_page_hint_cmd_id = HINT_DONE;
 		this.#bus?.configChanged();
 		done?.(this.#hinted);
@@ -316,7 +319,7 @@ export class VirtioBalloon implements VirtioModel {
 		this.#actualWritten(0, actual);
 		const done = this.#hintDone;
 		this.#hintDone = undefined;
-		this.#hinting = false;
+		this.#hinting = this.#round = false;
 		done?.(this.#hinted);
 	}
 
@@ -328,14 +331,14 @@ export class VirtioBalloon implements VirtioModel {
 			updated: this.#updated,
 			interval: this.#interval,
 			nextHint: this.#nextHint,
+			round: this.#round,
 		};
 	}
 
-	/** A round of hints does not go on: who asked for it is gone. */
+	/** A round of hints does not go on, since who asked for it is gone; the guest gets its pages back. */
 	restore(state: { readonly [key: string]: StateValue | undefined }): void {
 		const saved = state as ReturnType<VirtioBalloon['save']>;
 		this.config.restore(saved.config);
-		this.config.free_page_hint_cmd_id = 0;
 		this.#statsChain = saved.statsChain ? this.#bus?.queue(this.#statsQueue).adopt(saved.statsChain) : undefined;
 		this.#statistics = new Map(
 			(saved.statistics as { name: (typeof STATISTICS)[number]; value: bigint }[]).map(({ name, value }) => [
@@ -346,6 +349,8 @@ export class VirtioBalloon implements VirtioModel {
 		this.#updated = saved.updated;
 		this.#interval = saved.interval;
 		this.#nextHint = saved.nextHint;
+		this.#round = saved.round;
+		if (this.#round) this.#bus?.later(() => this.#endHints());
 		this.#armStatistics();
 	}
 }
