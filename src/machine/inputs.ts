@@ -1,6 +1,6 @@
 /**
- * Where input from clients, from QMP and from tests meets the devices that the guest reads it from. One keyboard, one
- * relative mouse, any number of absolute pointers; the first absolute pointer that the guest uses takes positions.
+ * Where input from clients, from QMP and from tests meets the devices that the guest reads it from. One relative mouse,
+ * any number of keyboards and absolute pointers; the first one of each that the guest uses takes what is typed and pointed.
  */
 import type { InputEvents } from '../core/index.ts';
 
@@ -9,6 +9,12 @@ export interface KeyboardInput {
 	/** 1 scroll lock, 2 num lock, 4 caps lock. */
 	readonly leds: number;
 	onLeds: ((leds: number) => void) | undefined;
+}
+/** A keyboard that a guest may leave alone, for another one. */
+export interface FurtherKeyboard extends KeyboardInput {
+	/** The guest reads it. */
+	readonly active: boolean;
+	onActive: ((active: boolean) => void) | undefined;
 }
 export interface MouseInput {
 	motion(dx: number, dy: number, wheel: number, buttons: number): void;
@@ -25,6 +31,7 @@ export interface AbsolutePointer {
 
 export class Inputs implements InputEvents {
 	#keyboard: KeyboardInput | undefined;
+	readonly #furtherKeyboards: FurtherKeyboard[] = [];
 	#mouse: MouseInput | undefined;
 	readonly #pointers: AbsolutePointer[] = [];
 	readonly #listeners = new Set<() => void>();
@@ -32,6 +39,13 @@ export class Inputs implements InputEvents {
 	setKeyboard(keyboard: KeyboardInput): void {
 		this.#keyboard = keyboard;
 		keyboard.onLeds = () => this.#changed();
+	}
+
+	/** Adds one that takes the keys while the guest uses it. */
+	addKeyboard(keyboard: FurtherKeyboard): void {
+		this.#furtherKeyboards.push(keyboard);
+		keyboard.onLeds = () => this.#changed();
+		keyboard.onActive = () => this.#changed();
 	}
 
 	setMouse(mouse: MouseInput): void {
@@ -57,11 +71,11 @@ export class Inputs implements InputEvents {
 	}
 
 	get leds(): number {
-		return this.#keyboard?.leds ?? 0;
+		return this.#typing()?.leds ?? 0;
 	}
 
 	scancodes(codes: Uint8Array): void {
-		this.#keyboard?.scancodes(codes);
+		this.#typing()?.scancodes(codes);
 	}
 
 	motion(dx: number, dy: number, wheel: number, buttons: number): void {
@@ -84,6 +98,10 @@ export class Inputs implements InputEvents {
 	onChange(listener: () => void): () => void {
 		this.#listeners.add(listener);
 		return () => this.#listeners.delete(listener);
+	}
+
+	#typing(): KeyboardInput | undefined {
+		return this.#furtherKeyboards.find((keyboard) => keyboard.active) ?? this.#keyboard;
 	}
 
 	#active(): AbsolutePointer | undefined {

@@ -165,7 +165,8 @@ export class Machine implements MachineControl {
 		this.#inputs.setMouse(this.#board.mouse);
 		// The first one that the guest uses counts, and the agent knows the place on the screen best.
 		if (this.#guestPorts.agent) this.#inputs.addPointer(this.#guestPorts.agent.pointer);
-		const { tablet } = this.#board.virtio;
+		const { keyboard, tablet } = this.#board.virtio;
+		if (keyboard) this.#inputs.addKeyboard(keyboard);
 		if (tablet) this.#inputs.addPointer(tablet);
 		if (this.#board.pointer) this.#inputs.addPointer(this.#board.pointer);
 		this.#watchBalloon();

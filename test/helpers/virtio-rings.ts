@@ -163,6 +163,8 @@ export abstract class DriverQueue {
 		return all;
 	}
 
+	/** Descriptors that can be added. */
+	abstract readonly room: number;
 	/** Puts descriptors, as they are, into the ring and makes them available as one chain; returns its id. */
 	abstract offer(descriptors: readonly Descriptor[]): number;
 	/** When the device shall interrupt. */
@@ -197,6 +199,10 @@ export class SplitDriverQueue extends DriverQueue {
 		const base = arena.ring(device + 6 + 8 * size, PAGE);
 		this.areas = [base, base + driver, base + device];
 		this.#free = Array.from({ length: size }, (_, i) => i);
+	}
+
+	get room(): number {
+		return this.#free.length;
 	}
 
 	get availIndex(): number {
@@ -297,6 +303,10 @@ export class PackedDriverQueue extends DriverQueue {
 		this.areas = [desc, arena.ring(4, 4), arena.ring(4, 4)];
 		this.#free = size;
 		this.#ids = Array.from({ length: size }, (_, i) => i);
+	}
+
+	get room(): number {
+		return this.#free;
 	}
 
 	/** Where the next chain goes, and the driver's wrap counter there. */
