@@ -193,10 +193,9 @@ export class Machine implements MachineControl {
 
 	cont(): void {
 		if (this.#status !== 'prelaunch' && this.#status !== 'paused') return;
-		const resumed = this.#status === 'paused';
 		this.#status = 'running';
 		this.#loop.start();
-		if (resumed) this.#emit('RESUME', {});
+		this.#emit('RESUME', {});
 	}
 
 	stop(): void {

@@ -4,6 +4,7 @@ import { TsvmError } from '../../src/core/index.ts';
 import type { CpuRegisters } from '../../src/cpu/backend.ts';
 import { type MachineConfig, type MachineOptions, parseConfig } from '../../src/machine/config.ts';
 import type {
+	BalloonControl,
 	BlockInfo,
 	MachineControl,
 	MachineEnd,
@@ -38,6 +39,7 @@ export class FakeMachine implements MachineControl {
 	readonly pointer: string[] = [];
 	readonly inputs: InputEvents;
 	readonly spice: SpiceControl;
+	balloon: BalloonControl | undefined;
 	absolute = false;
 	status: RunState = 'prelaunch';
 	picture: Screenshot | undefined = { width: 2, height: 1, rgb: Uint8Array.of(1, 2, 3, 4, 5, 6) };

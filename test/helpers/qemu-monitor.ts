@@ -17,8 +17,8 @@ export interface QemuPeer {
 	stop(): Promise<void>;
 }
 
-/** Its QMP socket is connected, and not yet negotiated. */
-export async function startQemu(): Promise<QemuPeer> {
+/** Its QMP socket is connected, and not yet negotiated. `more` goes on its command line. */
+export async function startQemu(more: readonly string[] = []): Promise<QemuPeer> {
 	const folder = mkdtempSync(join(tmpdir(), 'tsvm-qemu-'));
 	const [disk, iso, socket] = ['d.img', 'c.iso', 'qmp.sock'].map((name) => join(folder, name));
 	for (const [file, size] of [[disk, 10 << 20] as const, [iso, 1 << 20] as const]) {
@@ -42,7 +42,7 @@ export async function startQemu(): Promise<QemuPeer> {
 	args.push('-machine', 'pc,hpet=off', '-device', 'qxl-vga,ram_size_mb=64,vram_size_mb=64,vgamem_mb=16');
 	args.push('-spice', `port=${spicePort},addr=127.0.0.1,disable-ticketing=on`);
 	args.push('-drive', `file=${disk},format=raw,if=ide,index=0`, '-drive', 'if=ide,index=2,media=cdrom');
-	args.push('-serial', 'null', '-qmp', `unix:${socket},server=on,wait=off`);
+	args.push('-serial', 'null', '-qmp', `unix:${socket},server=on,wait=off`, ...more);
 	const child = spawn('qemu-system-i386', args, { stdio: 'ignore' });
 	const gone = once(child, 'exit');
 	const stop = async () => {

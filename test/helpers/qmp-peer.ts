@@ -25,9 +25,9 @@ export class QmpPeer {
 		socket.on('close', end).on('error', end);
 	}
 
-	/** Connects as soon as somebody listens; throws after ten seconds. */
+	/** Connects as soon as somebody listens; throws after thirty seconds. */
 	static async connect(path: string): Promise<QmpPeer> {
-		for (const end = Date.now() + 10_000; ; await sleep(30)) {
+		for (const end = Date.now() + 30_000; ; await sleep(30)) {
 			const socket = await new Promise<Socket | undefined>((resolve) => {
 				const attempt = createConnection(path);
 				attempt.once('connect', () => resolve(attempt));
@@ -47,12 +47,12 @@ export class QmpPeer {
 	}
 
 	/** Waits for `count` messages in all, or throws with those that came. */
-	async until(count: number, limitMs = 5000): Promise<QmpMessage[]> {
+	async until(count: number, limitMs = 30_000): Promise<QmpMessage[]> {
 		await this.#wait(() => this.messages.length >= count, `${count} messages`, limitMs);
 		return this.messages.slice(0, count);
 	}
 
-	async closed(limitMs = 5000): Promise<void> {
+	async closed(limitMs = 30_000): Promise<void> {
 		await this.#wait(() => this.#ended, 'the end', limitMs);
 	}
 
@@ -67,7 +67,7 @@ export class QmpPeer {
 				return answer !== undefined;
 			},
 			`an answer to ${execute}`,
-			10_000,
+			30_000,
 		);
 		return answer ?? {};
 	}
@@ -80,7 +80,7 @@ export class QmpPeer {
 		const id = `probe-${Math.random()}`;
 		this.send(`${JSON.stringify({ execute: 'query-name', id })}\n`);
 		const at = () => this.messages.findIndex((message) => message.id === id);
-		await this.#wait(() => at() >= 0 || this.#ended, `an answer to ${bytes}`, 10_000);
+		await this.#wait(() => at() >= 0 || this.#ended, `an answer to ${bytes}`, 30_000);
 		return this.messages.slice(from, at() < 0 ? undefined : at());
 	}
 
@@ -93,7 +93,7 @@ export class QmpPeer {
 		const from = this.messages.length;
 		this.send(bytes);
 		this.send('\n');
-		await this.#wait(() => this.messages.length >= from + count || this.#ended, `an answer to ${bytes}`, 10_000);
+		await this.#wait(() => this.messages.length >= from + count || this.#ended, `an answer to ${bytes}`, 30_000);
 		return this.messages.slice(from);
 	}
 

@@ -60,7 +60,7 @@ export function parseArguments(command: HmpCommand, path: string, text: string):
 			continue;
 		}
 		if (reader.end) {
-			if (!optional) fail(`${command.name}: ${expected(type)}`);
+			if (!optional) fail(type === 'i' ? 'unexpected end of expression' : `${command.name}: ${expected(type)}`);
 			continue;
 		}
 		values[key] = type === 'i' ? readInteger(reader, fail) : reader.word(fail);
@@ -75,7 +75,7 @@ function parseSpec(text: string): ArgumentSpec {
 }
 
 function expected(type: string): string {
-	return { F: 'filename expected', B: 'block device name expected', s: 'string expected' }[type] ?? 'number expected';
+	return { F: 'filename expected', B: 'block device name expected' }[type] ?? 'string expected';
 }
 
 function readInteger(reader: LineReader, fail: (message: string) => never): number {
