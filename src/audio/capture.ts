@@ -9,8 +9,10 @@ import { Resampler } from './resampler.ts';
 /** Held back before the first frame is given, ms: at first, and at most after it ran dry. */
 const LEAST_PREFILL = 20;
 const MOST_PREFILL = 100;
-/** More than this beside the prefill is dropped down to it, ms: the delay that a listener may hear. */
-const SLACK = 100;
+/** What lies here for a whole WINDOW beyond the prefill and this is dropped, ms: it would be delay for ever. */
+const SLACK = 60;
+const WINDOW = 500;
+/** Holds what a device may be late with after a stall of the host, ms. */
 const CAPACITY = 400;
 
 export interface CaptureInfo {
@@ -40,6 +42,9 @@ export class Capture implements AudioSource {
 	#flowing = false;
 	#prefill = LEAST_PREFILL;
 	#frames = 0;
+	/** The least that was left by a read of this window, and frames until the window ends. */
+	#least = Number.POSITIVE_INFINITY;
+	#windowLeft = 0;
 	#underruns = 0;
 	#overruns = 0;
 	#volume: AudioVolume = { left: 1, right: 1, mute: false };
@@ -66,6 +71,7 @@ export class Capture implements AudioSource {
 		this.#format = format;
 		this.#fifo = new FrameFifo(this.#framesIn(CAPACITY));
 		this.#flowing = false;
+		this.#beginWindow();
 		this.#active = true;
 		this.#changed();
 	}
@@ -84,9 +90,8 @@ export class Capture implements AudioSource {
 	feed(samples: Int16Array): void {
 		if (!this.#active) return;
 		if (this.#resampler.write(samples, HOST_AUDIO.channels, this.#fifo) > 0) this.#overruns++;
-		if (this.#fifo.level <= this.#framesIn(this.#prefill + SLACK)) return;
-		this.#fifo.drop(this.#fifo.level - this.#framesIn(this.#prefill));
-		if (this.#flowing) this.#overruns++;
+		// Nobody has heard any of it yet.
+		if (!this.#flowing) this.#dropTo(this.#prefill + SLACK);
 	}
 
 	read(into: Int16Array): number {
@@ -103,6 +108,7 @@ export class Capture implements AudioSource {
 			this.#prefill = Math.min(MOST_PREFILL, this.#prefill * 2);
 		}
 		this.#frames += frames;
+		this.#trim(frames);
 		const { left, right, mute } = this.appliesVolume ? this.#volume : { left: 1, right: 1, mute: false };
 		for (let i = 0; i < frames; i++) {
 			const l = mute ? 0 : this.#scratch[i * 2] * left;
@@ -127,6 +133,27 @@ export class Capture implements AudioSource {
 			buffered: (this.#fifo.level / this.#format.rate) * 1000,
 			volume: this.#volume,
 		};
+	}
+
+	/** After a stall of the host the source is there at once and the device comes later: only what stays is too much. */
+	#trim(frames: number): void {
+		this.#least = Math.min(this.#least, this.#fifo.level);
+		this.#windowLeft -= frames;
+		if (this.#windowLeft > 0) return;
+		if (this.#least > this.#framesIn(this.#prefill + SLACK)) {
+			this.#fifo.drop(this.#least - this.#framesIn(this.#prefill));
+			this.#overruns++;
+		}
+		this.#beginWindow();
+	}
+
+	#beginWindow(): void {
+		this.#least = Number.POSITIVE_INFINITY;
+		this.#windowLeft = this.#framesIn(WINDOW);
+	}
+
+	#dropTo(ms: number): void {
+		this.#fifo.drop(Math.max(0, this.#fifo.level - this.#framesIn(ms)));
 	}
 
 	#framesIn(ms: number): number {

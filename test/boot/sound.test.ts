@@ -1,26 +1,16 @@
-/** Debian's snd_intel8x0, ALSA and pcspkr on our devices, heard through WAV files and recorded from a source of ours. */
+/** Debian's snd_intel8x0 and pcspkr on our devices, heard through a WAV file. */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type ExecutionContext } from 'ava';
+import test from 'ava';
 import { buildImage } from '../../images/index.ts';
 import { Guest } from '../helpers/guest.ts';
-import { likeness, packDisk, pitch, readWav, resample, sweep, toneShare } from '../helpers/sound.ts';
+import { assertFaithful, packDisk, pitch, readWav, resample, sweep, toneShare } from '../helpers/sound.ts';
 import { waitFor } from '../helpers/x11.ts';
 
 const RATE = 48000;
 const folder = fs.mkdtempSync(join(tmpdir(), 'tsvm-sound-'));
 test.after.always(() => fs.rmSync(folder, { recursive: true, force: true }));
-
-/** What issue after issue of a sound is judged by: it is all there, once, and nothing else is. */
-function assertFaithful(t: ExecutionContext, source: Float64Array, heard: Float64Array, least = 0.99): void {
-	const found = likeness(source, heard, RATE);
-	const said = JSON.stringify(found);
-	t.log(said);
-	t.true(found.correlation > least, said);
-	t.true(Math.abs(found.stretch) < 0.001, said);
-	t.true(found.gap < 0.02, said);
-}
 
 interface BackEnd {
 	readonly frames: number;

@@ -1,5 +1,6 @@
 /** What sound is judged by: correlation with its source, pitch, gaps; and sources. Samples are numbers, one channel. */
 import { readFileSync, writeFileSync } from 'node:fs';
+import type { ExecutionContext } from 'ava';
 
 /** Neighbours on each side that a sample between samples is made of. */
 const REACH = 24;
@@ -194,6 +195,21 @@ export function likeness(source: Float64Array, heard: Float64Array, rate: number
 	}
 	const whole = correlation(source, resample(span, 1, best.at), 0, REACH, source.length - 2 * REACH);
 	return { lag: first + best.at, correlation: whole, stretch, gap: longestGap(span, rate, peak(span) / 200) };
+}
+
+/** All of `source` is in `heard`, at its pitch and without a hole: what a listener could not tell from the source. */
+export function assertFaithful(
+	t: ExecutionContext,
+	source: Float64Array,
+	heard: Float64Array,
+	{ rate = 48000, correlation: least = 0.99 } = {},
+): void {
+	const found = likeness(source, heard, rate);
+	const said = JSON.stringify(found);
+	t.log(said);
+	t.true(found.correlation > least, said);
+	t.true(Math.abs(found.stretch) < 0.001, said);
+	t.true(found.gap < 0.02, said);
 }
 
 function peak(samples: ArrayLike<number>): number {
