@@ -25,6 +25,11 @@ export interface ChannelBehaviour {
 	closed?(): void;
 	/** Largest message body that the client may send, bytes; 64 KiB if absent. */
 	readonly maxMessage?: number;
+	/**
+	 * The client need not confirm messages: the socket alone says when to wait. For channels that pause(), because what
+	 * the client confirms stands behind what is not read.
+	 */
+	readonly unconfirmed?: boolean;
 }
 /** Makes the behaviour of one channel; `caps` are the server's capabilities for it, none if absent. */
 export interface ChannelFactory {
@@ -191,7 +196,8 @@ export class ChannelLink {
 		this.#stream.on('end', () => this.close('the client hung up'));
 		this.#stream.on('close', () => this.close('the connection closed'));
 		this.#stream.on('error', (error) => this.close(error.message));
-		this.#setAck();
+		if (behaviour.unconfirmed) this.#window = Number.POSITIVE_INFINITY;
+		else this.#setAck();
 		this.#guarded(() => behaviour.start?.());
 		if (early.length > 0) this.#feed(early);
 	}
@@ -232,7 +238,7 @@ export class ChannelLink {
 		return id;
 	}
 
-	/** Reads nothing more from the client, not even what it confirms, beyond what has come in already, until resume(). */
+	/** Reads nothing more from the client, beyond what has come in already, until resume(). */
 	pause(): void {
 		this.#paused = true;
 		this.#stream.pause();

@@ -5,7 +5,7 @@ It is spice-gtk's own client library through GObject introspection (Debian: gir1
 so what it sees is what remote-viewer sees.
 
 	/usr/bin/python3 probe.py [--host H] [--port N] [--tls-port N] [--password P] [--ca FILE] [--host-subject S]
-	         [--secure-channels a,b] [--channels a,b] [--uri URI] [COMMAND ...]
+	         [--secure-channels a,b] [--channels a,b] [--uri URI] [--shared-dir DIR] [COMMAND ...]
 
 Each COMMAND argument is one command; without any, commands are read from stdin, one a line. They run one after the
 other; each answers with one line {"done": COMMAND, ...} or {"failed": COMMAND, "reason": ...}. After the last one,
@@ -33,6 +33,8 @@ after `quit` or at the end of stdin the probe leaves; its exit status is 1 if a 
 	copy FILE [FILE ...]       drops files on the guest; answers bytes and seconds
 	copy-start FILE            the same without waiting for the end, which is an event copied {bytes} or copy-failed
 	display-size WxH+X+Y [WxH+X+Y ...]     what windows of these sizes ask of the guest; other monitors are switched off
+	port-send NAME FILE [SECONDS]      writes a file into the guest's port; answers bytes and seconds once all is written
+	port-get NAME BYTES [FILE [SECONDS]]   so many bytes from the guest's port; answers sha256 and seconds
 	state                      answers everything known: mouse mode, agent, name, uuid, leds, primary, cursor, draws
 	sleep SECONDS
 	disconnect                 leaves; `connect` may follow
@@ -42,7 +44,7 @@ Events, as {"event": NAME, "t": seconds since start, ...}: channel {channel, id,
 primary-destroy, mark {mark}, draw {x, y, width, height}, monitors {monitors: [{id, surface, x, y, width, height}]}, mouse-mode {mode}, agent {connected},
 modifiers {leds}, cursor-set {width, height, hot_x, hot_y, sha256}, cursor-move {x, y}, cursor-hide, cursor-reset,
 clipboard-grab {selection, formats}, clipboard-request {selection, format}, clipboard-release {selection},
-disconnected. SELECTION is clipboard, primary or secondary, FORMAT text, png, bmp, tiff or jpg. Events `draw` are printed at most 20 times a second; all are counted and all can be waited for.
+port {port, opened}, disconnected. SELECTION is clipboard, primary or secondary, FORMAT text, png, bmp, tiff or jpg. Events `draw` are printed at most 20 times a second; all are counted and all can be waited for.
 """
 
 import argparse
@@ -116,6 +118,7 @@ class Probe:
 		self.buttons = 0
 		self.owned = {}
 		self.received = []
+		self.ports = {}
 
 	# What the session tells.
 
@@ -160,6 +163,12 @@ class Probe:
 			listen(channel, 'cursor-move', lambda c, x, y: self.event('cursor-move', x=x, y=y))
 			listen(channel, 'cursor-hide', lambda c: self.event('cursor-hide'))
 			listen(channel, 'cursor-reset', lambda c: self.event('cursor-reset'))
+			Spice.Channel.connect(channel)
+		elif name in ('port', 'webdav'):
+			listen(channel, 'notify::port-name', self.on_port)
+			listen(channel, 'notify::port-opened', self.on_port)
+			if name == 'port':
+				listen(channel, 'port-data', self.on_port_data)
 			Spice.Channel.connect(channel)
 
 	def on_channel_event(self, channel, name, ident, number):
@@ -226,6 +235,15 @@ class Probe:
 
 	def on_clipboard(self, channel, selection, kind, data, size):
 		self.received.append((selection, kind, memory(data, size) if size else b''))
+
+	def on_port(self, channel, _):
+		name = channel.get_property('port-name')
+		if name:
+			self.ports.setdefault(name, (channel, bytearray()))
+			self.event('port', port=name, opened=bool(channel.get_property('port-opened')))
+
+	def on_port_data(self, channel, data, size):
+		self.ports[channel.get_property('port-name')][1].extend(memory(data, size) if size else b'')
 
 	# Helpers of the commands.
 
@@ -321,6 +339,8 @@ class Probe:
 			session.set_property('verify', Spice.SessionVerify.SUBJECT)
 		if args.secure_channels:
 			session.set_property('secure-channels', args.secure_channels.split(','))
+		if args.shared_dir:
+			session.set_property('shared-dir', args.shared_dir)
 		listen(session, 'channel-new', self.on_channel_new)
 		listen(session, 'channel-destroy', self.on_channel_destroy)
 		listen(session, 'disconnected', lambda s: self.event('disconnected'))
@@ -539,6 +559,35 @@ class Probe:
 			raise Failed('no agent')
 		self.settle()
 
+	def port(self, name):
+		return self.until(lambda: self.ports.get(name), 5, f'port {name}')
+
+	def do_port_send(self, words):
+		channel, _ = self.port(words[1])
+		with open(words[2], 'rb') as file:
+			left = file.read()
+		seconds = float(words[3]) if len(words) > 3 else 60
+		self.until(lambda: channel.get_property('port-opened'), seconds, 'program in the guest that has the port open')
+		size, start = len(left), time.monotonic()
+		while left:
+			writing = PortWrite(channel, left[:65536])
+			self.until(lambda: writing.written is not None, seconds, 'end of writing')
+			if writing.written < 0:
+				raise Failed('the port cannot be written')
+			left = left[writing.written:]
+		return {'bytes': size, 'seconds': round(time.monotonic() - start, 3)}
+
+	def do_port_get(self, words):
+		_, waiting = self.port(words[1])
+		size, start = int(words[2]), time.monotonic()
+		self.until(lambda: len(waiting) >= size, float(words[4]) if len(words) > 4 else 60, f'{size} bytes')
+		data = bytes(waiting[:size])
+		del waiting[:size]
+		if len(words) > 3:
+			with open(words[3], 'wb') as file:
+				file.write(data)
+		return {'sha256': hashlib.sha256(data).hexdigest(), 'seconds': round(time.monotonic() - start, 3)}
+
 	def do_state(self, words):
 		primary = self.primary and {key: self.primary[key] for key in ('width', 'height', 'format')}
 		return {
@@ -577,6 +626,23 @@ class Probe:
 		except (IndexError, ValueError) as error:
 			self.say({'failed': line, 'reason': f'bad arguments: {error}'})
 		return False
+
+
+class PortWrite:
+	"""One write to a port. The library keeps no copy of the bytes until it is done, nor does PyGObject: C does it."""
+
+	def __init__(self, channel, data):
+		self.written = None
+		self.lib = ctypes.CDLL('libspice-client-glib-2.0.so.8')
+		self.lib.spice_port_channel_write_finish.restype = ctypes.c_ssize_t
+		self.data = ctypes.create_string_buffer(data, len(data))
+		self.done = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(self.finish)
+		pointer, size = ctypes.c_void_p(hash(channel)), ctypes.c_size_t(len(data))
+		self.lib.spice_port_channel_write_async(pointer, self.data, size, None, self.done, None)
+
+	def finish(self, channel, result, _):
+		call = self.lib.spice_port_channel_write_finish
+		self.written = call(ctypes.c_void_p(channel), ctypes.c_void_p(result), None)
 
 
 def memory(pointer, size):
@@ -645,6 +711,7 @@ def main():
 	parser.add_argument('--secure-channels', default='')
 	parser.add_argument('--channels', type=lambda text: text.split(','), default=[])
 	parser.add_argument('--uri')
+	parser.add_argument('--shared-dir')
 	parser.add_argument('commands', nargs='*')
 	args = parser.parse_args()
 	probe = Probe(args)

@@ -87,6 +87,8 @@ export class SpicePort implements CharBackend {
 
 class PortChannel implements ChannelBehaviour {
 	readonly maxMessage = MAX_MESSAGE;
+	/** A guest that writes and does not read must not wait for itself. */
+	readonly unconfirmed = true;
 	readonly receive: (type: number, body: Uint8Array) => void;
 	readonly #link: ChannelLink;
 	readonly #port: SpicePort;
