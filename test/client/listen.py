@@ -14,6 +14,9 @@ import gi
 gi.require_version('SpiceClientGLib', '2.0')
 from gi.repository import GLib, GObject, SpiceClientGLib as Spice  # noqa: E402
 
+# Spice.Channel and Spice.Session have a connect() of their own.
+listen = GObject.GObject.connect
+
 
 def main():
 	port, path = sys.argv[1:3]
@@ -36,23 +39,23 @@ def main():
 
 	def on_channel(session, channel):
 		if isinstance(channel, Spice.MainChannel):
-			channel.connect('channel-event', lambda c, e: say('main', state=e.value_nick))
+			listen(channel, 'channel-event', lambda c, e: say('main', state=e.value_nick))
 		if not isinstance(channel, Spice.PlaybackChannel):
 			return
-		channel.connect('playback-start', lambda c, fmt, channels, rate: say('start', channels=channels, rate=rate))
-		channel.connect('playback-data', on_data)
-		channel.connect('playback-stop', lambda c: say('stop'))
-		channel.connect('notify::volume', on_volume)
-		channel.connect('notify::mute', lambda c, _: say('mute', mute=bool(c.get_property('mute'))))
-		channel.connect('notify::min-latency', lambda c, _: say('latency', ms=c.get_property('min-latency')))
-		channel.connect('channel-event', lambda c, e: say('playback', state=e.value_nick))
+		listen(channel, 'playback-start', lambda c, fmt, channels, rate: say('start', channels=channels, rate=rate))
+		listen(channel, 'playback-data', on_data)
+		listen(channel, 'playback-stop', lambda c: say('stop'))
+		listen(channel, 'notify::volume', on_volume)
+		listen(channel, 'notify::mute', lambda c, _: say('mute', mute=bool(c.get_property('mute'))))
+		listen(channel, 'notify::min-latency', lambda c, _: say('latency', ms=c.get_property('min-latency')))
+		listen(channel, 'channel-event', lambda c, e: say('playback', state=e.value_nick))
 		Spice.Channel.connect(channel)
 
 	session = Spice.Session()
 	session.set_property('host', '127.0.0.1')
 	session.set_property('port', port)
-	GObject.GObject.connect(session, 'channel-new', on_channel)
-	session.connect()
+	listen(session, 'channel-new', on_channel)
+	Spice.Session.connect(session)
 	GLib.io_add_watch(0, GLib.IO_HUP, lambda *_: loop.quit())
 	loop.run()
 	session.disconnect()

@@ -253,3 +253,68 @@ export function level(samples: ArrayLike<number>): number {
 	for (let i = 0; i < samples.length; i++) sum += samples[i] ** 2;
 	return Math.sqrt(sum / (samples.length || 1));
 }
+
+export interface Pieces {
+	/** Correlation of the middle one of all pieces of 100 ms, each aligned by itself. */
+	readonly median: number;
+	/** The share of pieces with more than 0.95. */
+	readonly good: number;
+	/** Where what was heard went on earlier (negative: something is missing) or later (a gap), ms. */
+	readonly slips: readonly number[];
+	/** Where the source begins in what was heard, samples. */
+	readonly lag: number;
+}
+
+/**
+ * How much of `source` is in `heard`, piece by piece: what a listener hears where a pause has moved the rest. The source
+ * is looked for where the first sound is. A piece that is found nowhere near counts as 0.
+ */
+export function pieces(source: Float64Array, heard: Float64Array, rate: number): Pieces {
+	const length = Math.floor(rate / 10);
+	const found: number[] = [];
+	const slips: number[] = [];
+	const first = onset(heard, peak(heard) / 4) - onset(source, peak(source) / 4);
+	let lag = first;
+	let reach = 0.3;
+	for (let from = length; from + length < source.length - length; from += length) {
+		const piece = source.subarray(from, from + length);
+		const at = (shift: number, step = 1) =>
+			from + shift < 0 || from + shift + length > heard.length ? 0 : likenessAt(piece, heard, from + shift, step);
+		let best = { shift: lag, value: 0 };
+		const look = (shift: number, step = 1) => {
+			const value = at(shift, step);
+			if (value > best.value) best = { shift, value };
+		};
+		for (let shift = lag - 8; shift <= lag + 8; shift++) look(shift);
+		if (best.value < 0.9) {
+			const far = Math.floor(reach * rate);
+			for (let shift = lag - far; shift <= lag + far; shift += 3) look(shift, 4);
+			const { shift: coarse } = best;
+			best = { shift: coarse, value: 0 };
+			for (let shift = coarse - 2; shift <= coarse + 2; shift++) look(shift);
+		}
+		found.push(best.value);
+		// What is lost for longer is looked for further away.
+		reach = best.value < 0.9 ? Math.min(1.5, reach + 0.1) : 0.3;
+		if (best.value < 0.9) continue;
+		const slip = ((best.shift - lag) / rate) * 1000;
+		if (Math.abs(slip) > 1 && found.length > 1) slips.push(Math.round(slip));
+		lag = best.shift;
+	}
+	const sorted = [...found].sort((a, b) => a - b);
+	const good = found.filter((value) => value > 0.95).length / found.length;
+	return { median: sorted[sorted.length >> 1], good, slips, lag: first };
+}
+
+/** Correlation of `piece` with `heard` from `from` on, by every `step`th sample; both swing around zero. */
+function likenessAt(piece: Float64Array, heard: Float64Array, from: number, step: number): number {
+	let [aa, bb, ab] = [0, 0, 0];
+	for (let i = 0; i < piece.length; i += step) {
+		const a = piece[i];
+		const b = heard[from + i];
+		aa += a * a;
+		bb += b * b;
+		ab += a * b;
+	}
+	return aa > 0 && bb > 0 ? ab / Math.sqrt(aa * bb) : 0;
+}

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { haveOpus, opusDecoder, opusEncoder } from '../../../src/spice/codecs/opus.ts';
 import { PACKET_FRAMES } from '../../../src/spice/protocol/sound.ts';
 import { oggOpus, opusPackets } from '../../helpers/ogg.ts';
-import { correlation, sweep } from '../../helpers/sound.ts';
+import { align, correlation, sweep } from '../../helpers/sound.ts';
 
 const SECONDS = 2;
 const left = sweep(SECONDS, 48000, 200, 6000).map((x) => x * 32767);
@@ -28,10 +28,7 @@ function encode(bitrate: number): Uint8Array[] {
 /** The best correlation of the source with one side of interleaved samples, for a codec's delay of at most 20 ms. */
 function likeness(source: Float64Array, heard: Int16Array, side: number): number {
 	const plane = Float64Array.from({ length: heard.length / 2 }, (_, n) => heard[n * 2 + side]);
-	let best = 0;
-	for (let lag = 0; lag < 960; lag++)
-		best = Math.max(best, correlation(source, plane, lag, 4800, source.length - 9600));
-	return best;
+	return correlation(source, plane, align(source, plane, 960, 48000, 9600), 4800, source.length - 9600);
 }
 
 function run(command: string, args: readonly string[], input: Uint8Array): Buffer {
