@@ -323,6 +323,8 @@ export class V86Backend implements CpuBackend {
 	/** The core's run_hardware_timers: between two instructions. Returns ms until it has to be called again. */
 	#atTimers(): number {
 		this.#accesses = 0;
+		// The round that was cut short is over: the next one can be cut short too.
+		this.#count();
 		const now = this.#time.now();
 		this.#controllers.levelCascade();
 		this.#runTimers(now);
@@ -489,11 +491,15 @@ export class V86Backend implements CpuBackend {
 	}
 
 	get instructions(): number {
+		this.#count();
+		return this.#instructions;
+	}
+
+	#count(): void {
 		const now = this.#memory.u32[INSTRUCTION_COUNTER / 4];
 		this.#instructions += ((now - this.#counted) >>> 0) - this.#pushed;
 		this.#counted = now;
 		this.#pushed = 0;
-		return this.#instructions;
 	}
 
 	registers(): CpuRegisters {
