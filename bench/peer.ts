@@ -14,7 +14,11 @@ export interface DiskGuest {
 	/** Stays as it is. */
 	readonly disk: string;
 }
-export type Guest = (KernelGuest | DiskGuest) & { readonly memoryMiB: number };
+export type Guest = (KernelGuest | DiskGuest) & {
+	readonly memoryMiB: number;
+	/** More flags for both, alternating: name without dashes and value, in QEMU's words. */
+	readonly more?: readonly string[];
+};
 
 /** Starts QEMU with its first serial line on stdout and SPICE on `port`. */
 export function startQemu(guest: Guest, port: number): ChildProcess {
@@ -27,6 +31,7 @@ export function startQemu(guest: Guest, port: number): ChildProcess {
 	args.push('-audiodev', 'spice,id=sound', '-device', 'AC97,audiodev=sound,addr=6');
 	if ('disk' in guest) args.push('-drive', `file=${guest.disk},format=raw,if=ide,snapshot=on`);
 	else args.push('-kernel', guest.kernel, '-initrd', guest.initrd, '-append', guest.append);
+	args.push(...flags(guest, '-'));
 	return spawn('qemu-system-i386', args, { stdio: ['pipe', 'pipe', 'pipe'] });
 }
 
@@ -36,7 +41,12 @@ export function startTsvm(guest: Guest, port: number): ChildProcess {
 	args.push('--spice', String(port), '--serial', 'stdio');
 	if ('disk' in guest) args.push(guest.disk, '--snapshot');
 	else args.push('--kernel', guest.kernel, '--initrd', guest.initrd, '--append', guest.append);
+	args.push(...flags(guest, '--'));
 	return spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+}
+
+function flags({ more = [] }: Guest, dashes: string): string[] {
+	return more.map((word, n) => (n % 2 === 0 ? `${dashes}${word}` : word));
 }
 
 /** Seconds from now until `marker` stands in the child's stdout; rejects when it ends or `limit` seconds pass. */

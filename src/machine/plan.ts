@@ -9,7 +9,8 @@ import type { Chardev, Device, DeviceOf, Drive } from './devices.ts';
 export interface Transport {
 	readonly packed: boolean;
 	readonly disableModern: boolean;
-	readonly disableLegacy: boolean;
+	/** Left out: as fits the device. */
+	readonly disableLegacy?: boolean;
 }
 
 export interface VirtioPlace {
@@ -190,8 +191,11 @@ class Planner {
 		const transport = {
 			packed: words.packed ?? this.#config.packedRings,
 			disableModern: words['disable-modern'] ?? false,
-			disableLegacy: words['disable-legacy'] === true,
+			disableLegacy: words['disable-legacy'] === 'auto' ? undefined : words['disable-legacy'],
 		};
+		const modernOnly = driver === 'virtio-tablet-pci' || driver === 'virtio-keyboard-pci';
+		if (device && modernOnly && (transport.disableModern || transport.disableLegacy === false))
+			throw new PlanError(this.#at(device), `${driver} has only the modern interface`, 'leave disable-… out');
 		if (device && transport.disableModern && transport.disableLegacy)
 			throw new PlanError(this.#at(device), `${driver} has neither interface`, 'disable only one of them');
 		return { slot: words.addr ?? this.#free(driver, wish), transport };
