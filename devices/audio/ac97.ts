@@ -41,6 +41,8 @@ const INTERRUPTS = GlobSta.pint | GlobSta.point | GlobSta.mint;
 const MIXER_BAR = 0;
 const MASTER_BAR = 1;
 const MIXER_SIZE = 1024;
+/** 80h for each of two codecs, of which the second is not there: its registers read as 0. */
+const CODEC_SPACE = 0x100;
 const MASTER_SIZE = 256;
 /** Each bus master has this much of the space. */
 const BOX_SIZE = 16;
@@ -127,7 +129,7 @@ export class Ac97 implements Device {
 		this.#updateIrq();
 	}
 
-	/** The codec's registers are words; any access to them returns the semaphore. Beyond them nothing answers. */
+	/** The codecs' registers are words; any access to them returns the semaphore. Beyond them nothing answers. */
 	#mixerSpace(): IoHandler {
 		const reach = () => {
 			this.regs.cas = 0;
@@ -135,7 +137,7 @@ export class Ac97 implements Device {
 		return {
 			read16: (at) => {
 				reach();
-				return this.codec.regs.read(at, 2);
+				return at < CODEC_SPACE && (at & 1) === 0 ? this.codec.regs.read(at, 2) : 0xffff;
 			},
 			write16: (at, value) => {
 				reach();
