@@ -123,6 +123,7 @@ const descriptor = fc.record({
 	next: fc.oneof({ weight: 8, arbitrary: fc.nat(9) }, { weight: 1, arbitrary: fc.nat(0xffff) }),
 });
 const queueNumber = fc.oneof({ weight: 8, arbitrary: fc.nat(5) }, { weight: 1, arbitrary: fc.nat(70) });
+const pciValue = fc.oneof(fc.constantFrom(0, 1, 2, 4, 0x14, 0x1000, 0x2000, 0x3004), fc.nat(0xffffffff));
 const step = fc.oneof(
 	/** An honest request, which a hostile one may follow. */
 	fc.record({ kind: fc.constant('request' as const), n: queueNumber, fill: fc.nat(0xff), indirect: fc.boolean() }),
@@ -148,6 +149,14 @@ const step = fc.oneof(
 		width: fc.constantFrom(1, 2, 4),
 		value: fc.nat(),
 	}),
+	/** Anywhere in BAR 4, and in configuration space behind the header: the window to BAR 4 lies there. */
+	fc.record({
+		kind: fc.constant('mmio' as const),
+		at: fc.nat(0x3fff),
+		width: fc.constantFrom(1, 2, 4),
+		value: fc.nat(),
+	}),
+	fc.record({ kind: fc.constant('pci' as const), at: fc.integer({ min: 0x40, max: 0xff }), value: pciValue }),
 	fc.record({ kind: fc.constant('save' as const) }),
 	fc.record({ kind: fc.constant('restart' as const) }),
 );
@@ -231,6 +240,17 @@ function perform(driver: VirtioDriver, subject: Subject, s: Step, model: () => V
 			}
 			driver.settle();
 			break;
+		case 'mmio':
+			if (driver.legacy) break;
+			driver.mmioWrite(s.at, s.width as 1 | 2 | 4, s.value);
+			driver.mmioRead(s.at, s.width as 1 | 2 | 4);
+			driver.settle();
+			break;
+		case 'pci':
+			driver.configWrite(s.at & ~3, 4, s.value);
+			driver.configRead(s.at & ~3, 4);
+			driver.settle();
+			break;
 		case 'save': {
 			const saved = driver.migrate(model());
 			const again = driver.device.save();
@@ -246,6 +266,8 @@ function perform(driver: VirtioDriver, subject: Subject, s: Step, model: () => V
 	}
 }
 
+/** What may reset the device, so that it can stop once more. */
+const RESETS: ReadonlySet<Step['kind']> = new Set(['restart', 'register', 'mmio', 'pci']);
 const replacer = (_: string, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value);
 
 for (const subject of SUBJECTS)
@@ -259,7 +281,7 @@ for (const subject of SUBJECTS)
 					let restarts = 1;
 					const log = guestErrors(() => {
 						for (const s of steps) {
-							if (s.kind === 'restart' || s.kind === 'register') restarts++;
+							if (RESETS.has(s.kind)) restarts++;
 							perform(driver, subject, s, subject.model);
 						}
 					});

@@ -204,14 +204,23 @@ export class VirtioDriver {
 
 	/** Reads the structure that the capability points to. */
 	read(type: number, offset: number, width: Width): number {
-		const { mmio } = this.board;
-		const at = MMIO_BASE + this.capability(type).offset + offset;
-		return width === 1 ? mmio.read8(at) : width === 2 ? mmio.read16(at) : mmio.read32(at);
+		return this.mmioRead(this.capability(type).offset + offset, width);
 	}
 
 	write(type: number, offset: number, width: Width, value: number): void {
+		this.mmioWrite(this.capability(type).offset + offset, width, value);
+	}
+
+	/** Anywhere in BAR 4. */
+	mmioRead(offset: number, width: Width): number {
 		const { mmio } = this.board;
-		const at = MMIO_BASE + this.capability(type).offset + offset;
+		const at = MMIO_BASE + offset;
+		return width === 1 ? mmio.read8(at) : width === 2 ? mmio.read16(at) : mmio.read32(at);
+	}
+
+	mmioWrite(offset: number, width: Width, value: number): void {
+		const { mmio } = this.board;
+		const at = MMIO_BASE + offset;
 		if (width === 1) mmio.write8(at, value);
 		else if (width === 2) mmio.write16(at, value);
 		else mmio.write32(at, value);
