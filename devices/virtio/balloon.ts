@@ -3,7 +3,7 @@
  * memory is used. Virtio 1.2, 5.5. What the guest gives up goes back to the host by Dma.discard.
  */
 import { guestError, RegisterFile, registers, type StateValue, tracePoints } from '../../src/core/index.ts';
-import type { Chain } from './chain.ts';
+import { type Chain, MAX_QUEUE_SIZE } from './chain.ts';
 import { DeviceType, features, type VirtioBus, type VirtioModel } from './virtio.ts';
 
 /** 5.5.3 Feature bits. */
@@ -99,7 +99,7 @@ export class VirtioBalloon implements VirtioModel {
 		const queues = [QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE];
 		const bits: number[] = [Feature.statsVq, Feature.pagePoison];
 		if (options.deflateOnOom) bits.push(Feature.deflateOnOom);
-		this.#hintQueue = options.freePageHint ? queues.push(QUEUE_SIZE) - 1 : -1;
+		this.#hintQueue = options.freePageHint ? queues.push(MAX_QUEUE_SIZE) - 1 : -1;
 		if (options.freePageHint) bits.push(Feature.freePageHint);
 		this.#reportingQueue = options.freePageReporting ? queues.push(REPORTING_SIZE) - 1 : -1;
 		if (options.freePageReporting) bits.push(Feature.reporting);
