@@ -61,7 +61,11 @@ interface Place {
 const place = (n: number): Place => ({ slot: 5 + n, io: 0xc000 + n * 0x100, mmio: 0xe0000000 + n * 0x10000 });
 
 /** Both machines with one of each in this form. */
-async function pair(subjects: readonly Subject[], options: VirtioPciOptions = {}): Promise<Pair> {
+async function pair(
+	subjects: readonly Subject[],
+	options: VirtioPciOptions = {},
+	more: readonly string[] = [],
+): Promise<Pair> {
 	const board = new ChipsetBoard();
 	const args = [
 		'-object',
@@ -80,7 +84,7 @@ async function pair(subjects: readonly Subject[], options: VirtioPciOptions = {}
 		if (options.disableLegacy) words.push('disable-legacy=on');
 		args.push('-device', words.join(','));
 	}
-	return Pair.start(board, { memory: MEMORY, args });
+	return Pair.start(board, { memory: MEMORY, args: [...args, ...more] });
 }
 
 async function assign(driver: DeviceDriver, { slot, io, mmio }: Place): Promise<void> {
@@ -263,4 +267,108 @@ test('with everything that can be asked for the same is offered', async (t) => {
 		t.deepEqual(await compare(both, n, modernWalk), [], `${name}: modern interface`);
 		t.deepEqual(await compare(both, n, configDump), [], `${name}: device configuration`);
 	}
+});
+
+/** Control queues of a console device: eight buffers of 64 bytes to be written, and messages one at a time. */
+class Conversation {
+	static readonly #rings = { 2: 0x80000, 3: 0x84000 } as const;
+	static readonly #buffers = 0x88000;
+	readonly #script: Script;
+	#sent = 0;
+	#heard = 0;
+
+	constructor(script: Script) {
+		this.#script = script;
+	}
+
+	async begin(): Promise<void> {
+		const { driver } = this.#script;
+		for (let at = 0x80000; at < 0x8a000; at += 4) await driver.write(at, 4, 0);
+		for (const status of [0, 1, 3]) await this.#script.write(0, Common.deviceStatus, 1, status);
+		for (const [half, bits] of [2, 1].entries()) {
+			await this.#script.write(0, Common.driverFeatureSelect, 4, half);
+			await this.#script.write(0, Common.driverFeature, 4, bits);
+		}
+		await this.#script.write(0, Common.deviceStatus, 1, 11);
+		for (const n of [2, 3] as const) {
+			const ring = Conversation.#rings[n];
+			await this.#script.write(0, Common.queueSelect, 2, n);
+			await this.#script.write(0, Common.queueSize, 2, 8);
+			for (const [i, at] of [Common.queueDesc, Common.queueDriver, Common.queueDevice].entries())
+				await this.#script.write(0, at, 4, ring + i * PAGE);
+			await this.#script.write(0, Common.queueEnable, 2, 1);
+		}
+		await this.#script.write(0, Common.deviceStatus, 1, 15);
+		for (let i = 0; i < 8; i++) {
+			await this.#descriptor(2, i, Conversation.#buffers + i * 64, 64, 2);
+			await driver.write(Conversation.#rings[2] + PAGE + 4 + 2 * i, 2, i);
+		}
+		await driver.write(Conversation.#rings[2] + PAGE + 2, 2, 8);
+		await this.#script.write(3, 2 * 4, 2, 2);
+	}
+
+	async #descriptor(n: 2 | 3, i: number, address: number, length: number, flags: number): Promise<void> {
+		const at = Conversation.#rings[n] + 16 * i;
+		for (const [k, value] of [address, 0, length, flags].entries())
+			await this.#script.driver.write(at + 4 * k, 4, value);
+	}
+
+	/** Says this, and notes what came back: used lengths, messages, ISR status. */
+	async say(port: number, event: number, value: number): Promise<void> {
+		const { driver } = this.#script;
+		const buffer = Conversation.#buffers + 0x400;
+		await driver.write(buffer, 4, port);
+		await driver.write(buffer + 4, 2, event);
+		await driver.write(buffer + 6, 2, value);
+		await this.#descriptor(3, this.#sent % 8, buffer, 8, 0);
+		await driver.write(Conversation.#rings[3] + PAGE + 4 + 2 * (this.#sent % 8), 2, this.#sent % 8);
+		await driver.write(Conversation.#rings[3] + PAGE + 2, 2, ++this.#sent);
+		await this.#script.write(3, 3 * 4, 2, 3);
+		this.#script.note('used by the device', await driver.read(Conversation.#rings[3] + 2 * PAGE + 2, 2));
+		const end = await driver.read(Conversation.#rings[2] + 2 * PAGE + 2, 2);
+		for (; this.#heard < end; this.#heard++) {
+			const used = Conversation.#rings[2] + 2 * PAGE + 4 + 8 * (this.#heard % 8);
+			const length = await driver.read(used + 4, 4);
+			const bytes: number[] = [];
+			for (let i = 0; i < Math.min(length, 64); i++)
+				bytes.push(await driver.read(Conversation.#buffers + this.#heard * 64 + i, 1));
+			this.#script.lines.push(`after ${event} for port ${port}: ${length} bytes, ${bytes.join(' ')}`);
+		}
+		await this.#script.read(1, 0, 1);
+		await this.#script.read(1, 0, 1);
+	}
+}
+
+test("the console device's control messages are QEMU's, byte for byte", async (t) => {
+	const subject: Subject = {
+		name: 'virtio-serial-pci,id=serial',
+		model: () =>
+			new VirtioSerial({
+				ports: [
+					{ backend: silent, console: true },
+					{ backend: silent, name: 'org.example.port' },
+				],
+			}),
+	};
+	const both = await pair([subject], {}, [
+		...['-chardev', 'file,id=one,path=/dev/null', '-device', 'virtconsole,bus=serial.0,chardev=one'],
+		...[
+			'-chardev',
+			'file,id=two,path=/dev/null',
+			'-device',
+			'virtserialport,bus=serial.0,chardev=two,name=org.example.port',
+		],
+	]);
+	t.teardown(() => both.close());
+	let lines = 0;
+	const differences = await compare(both, 0, async (script) => {
+		const conversation = new Conversation(script);
+		await conversation.begin();
+		await conversation.say(0, 0, 1);
+		for (const port of [0, 1, 5]) await conversation.say(port, 3, 1);
+		for (const open of [1, 0, 1]) await conversation.say(1, 6, open);
+		lines = script.lines.filter((line) => line.startsWith('after')).length;
+	});
+	t.deepEqual(differences, []);
+	t.is(lines, 6, 'two ports added, a console and its opening, a name and its opening');
 });
