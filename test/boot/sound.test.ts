@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { buildImage } from '../../images/index.ts';
-import { Guest } from '../helpers/guest.ts';
+import { Guest, tsvm } from '../helpers/guest.ts';
 import { assertFaithful, packDisk, pitch, readWav, resample, sweep, toneShare } from '../helpers/sound.ts';
 import { waitFor } from '../helpers/x11.ts';
 
@@ -78,3 +78,21 @@ test.serial(
 		assertFaithful(t, ideal, left.subarray(again));
 	},
 );
+
+test.serial('in virtual time the same guest sounds the same, byte by byte', async (t) => {
+	const { kernel, initrd, append } = await buildImage('debian-mini');
+	if (!kernel || !initrd) throw new Error('debian-mini has no kernel');
+	const words = 'tsvm.noreport tsvm.mods=snd-intel8x0,snd-pcm-oss,snd-mixer-oss tsvm.beep tsvm.poweroff';
+	const runs = ['first.wav', 'second.wav'].map((name) => join(folder, name));
+	for (const wav of runs) {
+		const args = ['--kernel', kernel, '--initrd', initrd, '--append', `${append} ${words}`, '--audio', `wav:${wav}`];
+		const { code, stderr } = await tsvm(['run', '--virtual-time', '--spice', 'none', ...args], 120_000);
+		t.is(code, 0, stderr);
+	}
+	const [first, second] = runs.map((path) => fs.readFileSync(path));
+	t.true(first.equals(second));
+	const [left] = readWav(runs[0]).channels;
+	t.true(left.length > 1.9 * RATE, 'two seconds of it');
+	const tone = left.subarray(RATE / 2, RATE * 1.5);
+	t.true(Math.abs(pitch(tone, RATE, 400) - 400) < 0.04, `${pitch(tone, RATE, 400)} Hz`);
+});
