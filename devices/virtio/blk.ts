@@ -101,6 +101,8 @@ export class VirtioBlk implements VirtioModel {
 	readonly #blockSize: number;
 	readonly #reset: () => void;
 	#bus: VirtioBus | undefined;
+	/** Requests of a saved state that have not begun anew. */
+	#restored: Chain[] = [];
 	readonly #active = new Set<Request>();
 	/** Those of them in the middle that wait for the next turn. */
 	readonly #parked = new Set<Request>();
@@ -122,10 +124,10 @@ export class VirtioBlk implements VirtioModel {
 		if (this.#readOnly) bits.push(readOnly);
 		this.features = features(...bits);
 		const config = new RegisterFile(layout);
+		const shape = geometryOf(image);
 		this.config = config;
 		this.#reset = () => {
 			const sectors = Math.floor(image.size / SECTOR);
-			const shape = geometryOf(image);
 			config.capacity_lo = sectors % 2 ** 32;
 			config.capacity_hi = Math.floor(sectors / 2 ** 32);
 			config.seg_max = QUEUE_SIZE - 2;
@@ -357,6 +359,7 @@ export class VirtioBlk implements VirtioModel {
 	#forget(): void {
 		for (const request of this.#active) if (!this.#parked.has(request)) this.#stale++;
 		this.#active.clear();
+		this.#restored = [];
 		this.#parked.clear();
 		this.#queued = false;
 		this.#left = TURN;
@@ -365,7 +368,9 @@ export class VirtioBlk implements VirtioModel {
 	save() {
 		return {
 			writeback: this.config.writeback,
-			requests: [...this.#active].map(({ chain }) => chain.save()) as StateValue[],
+			requests: [...this.#restored, ...[...this.#active].map(({ chain }) => chain)].map((chain) =>
+				chain.save(),
+			) as StateValue[],
 		};
 	}
 
@@ -373,9 +378,11 @@ export class VirtioBlk implements VirtioModel {
 	restore(state: { readonly [key: string]: StateValue | undefined }): void {
 		const saved = state as ReturnType<VirtioBlk['save']>;
 		this.config.writeback = saved.writeback;
-		const chains = saved.requests.map((request) => this.#bus?.queue(0).adopt(request));
-		this.#bus?.later(() => {
-			for (const chain of chains) if (chain) this.#begin(chain);
+		const bus = this.#bus;
+		if (!bus) return;
+		this.#restored = saved.requests.map((request) => bus.queue(0).adopt(request));
+		bus.later(() => {
+			for (const chain of this.#restored.splice(0)) this.#begin(chain);
 		});
 	}
 }
