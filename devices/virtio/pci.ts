@@ -75,8 +75,6 @@ export class VirtioPci implements Device, VirtioBus {
 	#broken = false;
 	/** Counts resets, so that work for a former life of the device is not done. */
 	#life = 0;
-	/** Queues that were kicked, in that order. */
-	#kicked: number[] = [];
 	readonly #touched: Virtqueue[] = [];
 	#depth = 0;
 	/** Counts outermost calls of run(). */
@@ -182,17 +180,14 @@ export class VirtioPci implements Device, VirtioBus {
 		this.configChanged();
 	}
 
-	/** 3.1.1: modern drivers kick from DRIVER_OK on; legacy ones do so while they set the device up. */
+	/**
+	 * 3.1.1: modern drivers kick from DRIVER_OK on; legacy ones do so while they set the device up. Served at once, in the
+	 * middle of the guest's access: Linux's console driver does nothing but wait for its buffer after each kick.
+	 */
 	#kick(n: number): void {
 		if (!this.#queues[n]?.enabled || (this.has(Feature.version1) && !this.driverReady)) return;
-		if (this.#kicked.includes(n)) return;
 		trace.kick(this.model.name, n);
-		this.#kicked.push(n);
-		if (this.#kicked.length === 1) this.host.defer(() => this.#serve());
-	}
-
-	#serve(): void {
-		for (const n of this.#kicked.splice(0)) this.run(() => this.model.kicked(n));
+		this.run(() => this.model.kicked(n));
 	}
 
 	/** System reset; configuration space is the bus's to reset. */
@@ -210,7 +205,6 @@ export class VirtioPci implements Device, VirtioBus {
 		this.#overreached = false;
 		this.#select = 0;
 		this.#generation = 0;
-		this.#kicked = [];
 		this.#touched.length = 0;
 		this.#common.reset();
 		this.#legacy.reset();
@@ -429,8 +423,10 @@ export class VirtioPci implements Device, VirtioBus {
 		this.#isr = saved.isr;
 		this.pci.irq.set(this.#isr !== 0);
 		this.model.restore(saved.model);
-		// Kicks that were not served are not saved; one too many does no harm.
-		for (let n = 0; n < this.#queues.length; n++) this.#kick(n);
+		// What was made available just before the machine was saved; one kick too many does no harm.
+		this.later(() => {
+			for (let n = 0; n < this.#queues.length; n++) this.#kick(n);
+		});
 	}
 }
 

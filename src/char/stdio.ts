@@ -77,7 +77,7 @@ export class StdioChar implements CharBackend {
 			this.#full = true;
 			return 0;
 		}
-		this.#output.write(bytes.slice());
+		this.#output.write(bytes);
 		return bytes.length;
 	}
 

@@ -7,8 +7,8 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type CharBackend, type CharDevice, TsvmError } from '../core/index.ts';
 import { Inbound } from './inbound.ts';
 
-/** Bytes that may wait for a slow client. */
-const MAX_WAITING = 64 * 1024;
+/** Bytes that may wait for a slow client: enough for what a fast one reads while the guest has its slice. */
+const MAX_WAITING = 1024 * 1024;
 
 /** Rejects with TsvmError: something else is at `path`, or it cannot be listened on. A dead socket there is replaced. */
 export async function openUnixChar(path: string): Promise<CharBackend> {
@@ -64,7 +64,7 @@ class UnixChar implements CharBackend {
 			this.#full = true;
 			return 0;
 		}
-		client.write(bytes.slice());
+		client.write(bytes);
 		return bytes.length;
 	}
 

@@ -64,7 +64,10 @@ export interface InputEvents {
 
 /** The host end of a byte stream from a serial port or a virtio port. */
 export interface CharBackend {
-	/** The guest's bytes. Returns how many were taken; the rest is offered again after `drained`. */
+	/**
+	 * The guest's bytes, which are the back end's from now on. Returns how many were taken; the rest is offered again
+	 * after `drained`.
+	 */
 	write(bytes: Uint8Array): number;
 	/** Attaches the device end; one at a time. */
 	attach(device: CharDevice): void;
