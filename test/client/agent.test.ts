@@ -97,16 +97,12 @@ async function guestOwn(selection: string, format: string, path: string): Promis
 }
 
 /** Waits until the guest's selection has that content. */
-async function guestHas(selection: string, format: string, bytes: Buffer): Promise<void> {
+async function guestHas(selection: string, format: string, bytes: Buffer, limitMs = PATIENCE_MS): Promise<void> {
 	const command = `timeout 10 xclip ${xclip(selection, format).join(' ')} -o 2>/dev/null | md5sum`;
-	let last = '';
 	await waitFor(
-		async () => {
-			last = await guest.shell(command);
-			return last.startsWith(md5(bytes));
-		},
-		`the guest's ${selection} to be the host's ${bytes.length} bytes of ${format}; it is ${last}`,
-		PATIENCE_MS,
+		async () => (await guest.shell(command)).startsWith(md5(bytes)),
+		`the guest's ${selection} to be the host's ${bytes.length} bytes of ${format}`,
+		limitMs,
 	);
 }
 
@@ -156,6 +152,19 @@ class Viewer implements Sides {
 		this.display.spawn('xclip', ['-quiet', ...xclip(selection, format), '-i', hostFile(bytes)]);
 	}
 
+	/** Copies until the guest has it: of what is copied before client and agent know each other nobody is told. */
+	async copyToGuest(selection: string, format: string, bytes: Buffer): Promise<void> {
+		for (let attempt = 1; ; attempt++) {
+			await this.hostSet(selection, format, bytes);
+			try {
+				await guestHas(selection, format, bytes, 8000);
+				return;
+			} catch (error) {
+				if (attempt === 5) throw error;
+			}
+		}
+	}
+
 	async hostGet(selection: string, format: string): Promise<Buffer | undefined> {
 		const path = join(folder, 'got');
 		const command = `timeout 10 xclip ${xclip(selection, format).join(' ')} -o >${path}`;
@@ -202,36 +211,39 @@ class Library implements Sides {
 		const path = hostFile(file);
 		await this.probe.do(`copy ${path}`);
 		await arrived(path.slice(folder.length + 1), file);
-		t.pass();
+		await guest.shell(`echo "${when}: $(xclip -selection clipboard -o), and a file" >>/tmp/shown; sleep 0.3`);
+		t.log(`screenshot ${keepPng(`agent-${when.replaceAll(' ', '-')}`, await guest.screendump())}`);
 	}
 }
 
+const COPIED = [
+	['one-byte', 'clipboard', 'text', Buffer.from('7')],
+	['unicode', 'clipboard', 'text', Buffer.from('Grüße, 世界 — €\n\t🙂')],
+	['megabyte', 'clipboard', 'text', longText(MEGABYTE)],
+	['png', 'clipboard', 'png', image()],
+	['primary', 'primary', 'text', Buffer.from('what the mouse has marked')],
+] as const;
+
 test.serial(
-	'remote-viewer shares both selections with the guest: text short, unicode and long, and pictures',
+	'remote-viewer shares both selections with the guest, text short, long and unicode, and pictures',
 	async (t) => {
 		const viewer = await Viewer.start(t);
-		await guest.shell(
-			':>/tmp/shown; xterm -fa "DejaVu Sans Mono" -fs 9 -geometry 90x12+20+480 -e tail -f /tmp/shown &',
-		);
-		for (const [name, selection, format, bytes] of [
-			['one-byte', 'clipboard', 'text', Buffer.from('7')],
-			['unicode', 'clipboard', 'text', Buffer.from('Grüße, 世界 — €\n\t🙂')],
-			['megabyte', 'clipboard', 'text', longText(MEGABYTE)],
-			['png', 'clipboard', 'png', image()],
-			['primary', 'primary', 'text', Buffer.from('what the mouse has marked')],
-		] as const) {
-			await viewer.hostSet(selection, format, bytes);
-			await guestHas(selection, format, bytes);
+		// A window in the guest that tells, for the screenshots.
+		const terminal = 'LANG=C.UTF-8 xterm -fa "DejaVu Sans Mono" -fs 9 -geometry 80x12+20+480';
+		await guest.shell(`:>/tmp/shown; ${terminal} -e tail -f /tmp/shown &`);
+		for (const [name, selection, format, bytes] of COPIED) {
+			await viewer.copyToGuest(selection, format, bytes);
 			// The guest keeps it, changes it a little where it can, and owns it itself.
 			const change = format === 'text' ? '; printf "!" >>/tmp/kept' : '';
 			await guest.shell(`xclip ${xclip(selection, format).join(' ')} -o >/tmp/kept${change}`);
 			await guestOwn(selection, format, '/tmp/kept');
-			await hostHas(
-				viewer,
-				selection,
-				format,
-				md5(format === 'text' ? Buffer.concat([bytes, Buffer.from('!')]) : bytes),
+			const wanted = format === 'text' ? Buffer.concat([bytes, Buffer.from('!')]) : bytes;
+			await hostHas(viewer, selection, format, md5(wanted));
+			const beginning = format === 'text' ? '; head -c 60 /tmp/kept; echo' : '';
+			await guest.shell(
+				`{ echo "${name}: $(wc -c </tmp/kept) bytes, $(md5sum </tmp/kept)"${beginning}; } >>/tmp/shown`,
 			);
+			await sleep(500);
 			viewer.shot(t, name);
 		}
 		t.pass();
@@ -314,9 +326,7 @@ test.serial('an agent may be killed in the middle of a file, start again, and co
 	await client.probe.do('disconnect');
 	const viewer = await Viewer.start(t);
 	await guest.shell(START_AGENT);
-	const text = Buffer.from('late');
-	await viewer.hostSet('clipboard', 'text', text);
-	await guestHas('clipboard', 'text', text);
+	await viewer.copyToGuest('clipboard', 'text', Buffer.from('late'));
 	await guestSet('clipboard', 'text', Buffer.from('later'));
 	await hostHas(viewer, 'clipboard', 'text', md5(Buffer.from('later')));
 	viewer.shot(t, 'late');
