@@ -83,6 +83,10 @@ export class Guest {
 	get pid(): number {
 		return this.#child.pid ?? 0;
 	}
+	/** Path of its QMP socket. */
+	get qmpSocket(): string {
+		return this.#qmp;
+	}
 	/** Everything the guest has written to its first serial line. */
 	get serial(): string {
 		return this.#serial;
