@@ -7,18 +7,14 @@
  * Inside a port or memory callback the guest is in the middle of an instruction: interrupt lines and deferred work wait
  * there, and the core is made to come to its next safe place early.
  */
-import {
-	checkVersion,
-	type DeviceState,
-	guestError,
-	type Irq,
-	type StateValue,
-	type VideoMemory,
-} from '../../core/index.ts';
+import { checkVersion, type DeviceState, type Irq, type StateValue, type VideoMemory } from '../../core/index.ts';
 import type { CpuBackend, CpuFailure, CpuOptions, CpuRegisters } from '../backend.ts';
+import { Deferred, FaultLog } from './deferred.ts';
+import { GuestAccess } from './guest-access.ts';
+import { Instructions } from './instructions.ts';
 import { IrqLines } from './irq.ts';
 import { Jit } from './jit.ts';
-import { ACPI_ENABLED, FLAGS, IN_HLT, INSTRUCTION_COUNTER, STATE_END, STATE_START } from './layout.ts';
+import { ACPI_ENABLED, FLAGS, IN_HLT, STATE_END, STATE_START } from './layout.ts';
 import { GuestRam, LinearMemory } from './memory.ts';
 import { Mmio } from './mmio.ts';
 import { CorePortRegisters } from './port-registers.ts';
@@ -53,15 +49,6 @@ const LONGEST_SLEEP = 100;
 const APIC_LVT_TIMER = 0xfee00320;
 const APIC_TIMER_MODE = 3 << 17;
 const FLAG_INTERRUPT = 0x200;
-/** More than the instructions of one round of the core's inner loop (v86 cpu.rs, LOOP_COUNTER). */
-const ROUND = 200_000;
-/**
- * Accesses in one round. A string instruction on anything but RAM runs to its end however far that is, 4 GiB and
- * minutes away if the guest likes; no other code comes near this number.
- */
-const MOST_ACCESSES = 1 << 25;
-/** Log lines for exceptions that one device lets out. */
-const MOST_FAULTS = 8;
 const TRIPLE_FAULT = 'triple fault';
 /** Each failure leaves the text of its panic behind in the core's heap. */
 const MOST_FAILURES = 10_000;
@@ -81,6 +68,8 @@ export class V86Backend implements CpuBackend {
 	readonly #memory: LinearMemory;
 	readonly #time: TimeSource;
 	readonly #random: RandomSource;
+	readonly #access: GuestAccess;
+	readonly #instructions: Instructions;
 	readonly #irqs: IrqLines;
 	readonly #jit: Jit;
 	readonly #video: VideoWindows;
@@ -88,13 +77,9 @@ export class V86Backend implements CpuBackend {
 	readonly #controllers: Controllers;
 	readonly #tsc: TimeStampCounter;
 	readonly #repose = new Repose();
-	readonly #faults = new Map<string, number>();
+	readonly #faults = new FaultLog();
+	readonly #deferred = new Deferred(this.#faults);
 	#notice: string | undefined;
-	#deferred: (() => void)[] = [];
-	/** The guest is inside a port or memory access. */
-	#busy = false;
-	/** Such accesses in the core's present round. */
-	#accesses = 0;
 	#inSlice = false;
 	#flushWanted = false;
 	#paused = false;
@@ -109,10 +94,6 @@ export class V86Backend implements CpuBackend {
 	#sleepUntil = 0;
 	/** When the local APIC's timer is due, ns of machine time; Infinity while it is off. */
 	#apicNext = Number.POSITIVE_INFINITY;
-	/** Instructions up to the counter value #counted; #pushed of the counter's steps since then were ours. */
-	#instructions = 0;
-	#counted = 0;
-	#pushed = 0;
 
 	static async create(options: CpuOptions): Promise<V86Backend> {
 		let b: V86Backend | undefined;
@@ -123,19 +104,19 @@ export class V86Backend implements CpuBackend {
 			run_hardware_timers: () => self().#atTimers(),
 			cpu_event_halt: () => {},
 			stop_idling: () => self().#wake(),
-			io_port_read8: (port) => self().#portRead8(port),
-			io_port_read16: (port) => self().#portRead16(port),
-			io_port_read32: (port) => self().#portRead32(port),
-			io_port_write8: (port, value) => self().#portWrite8(port, value),
-			io_port_write16: (port, value) => self().#portWrite16(port, value),
-			io_port_write32: (port, value) => self().#portWrite32(port, value),
-			mmap_read8: (address) => self().#memoryRead8(address >>> 0),
-			mmap_read32: (address) => self().#memoryRead32(address >>> 0),
-			mmap_write8: (address, value) => self().#memoryWrite8(address >>> 0, value),
-			mmap_write16: (address, value) => self().#memoryWrite16(address >>> 0, value),
-			mmap_write32: (address, value) => self().#memoryWrite32(address >>> 0, value),
-			mmap_write64: (address, low, high) => self().#memoryWrite64(address >>> 0, low, high),
-			mmap_write128: (address, d0, d1, d2, d3) => self().#memoryWrite128(address >>> 0, d0, d1, d2, d3),
+			io_port_read8: (port) => self().#access.portRead8(port),
+			io_port_read16: (port) => self().#access.portRead16(port),
+			io_port_read32: (port) => self().#access.portRead32(port),
+			io_port_write8: (port, value) => self().#access.portWrite8(port, value),
+			io_port_write16: (port, value) => self().#access.portWrite16(port, value),
+			io_port_write32: (port, value) => self().#access.portWrite32(port, value),
+			mmap_read8: (address) => self().#access.memoryRead8(address >>> 0),
+			mmap_read32: (address) => self().#access.memoryRead32(address >>> 0),
+			mmap_write8: (address, value) => self().#access.memoryWrite8(address >>> 0, value),
+			mmap_write16: (address, value) => self().#access.memoryWrite16(address >>> 0, value),
+			mmap_write32: (address, value) => self().#access.memoryWrite32(address >>> 0, value),
+			mmap_write64: (address, low, high) => self().#access.memoryWrite64(address >>> 0, low, high),
+			mmap_write128: (address, d0, d1, d2, d3) => self().#access.memoryWrite128(address >>> 0, d0, d1, d2, d3),
 			codegen_finalize: (index, physical, flags, at, length) => self().#jit.emitted(index, physical, flags, at, length),
 			jit_clear_func: (index) => self().#jit.cleared(index),
 			get_rand_int: () => self().#random.next(),
@@ -152,6 +133,7 @@ export class V86Backend implements CpuBackend {
 		this.#stackTop = exports[STACK_POINTER].value;
 		this.#core = core;
 		this.#memory = new LinearMemory(exports, options.memory, options.videoMemory);
+		this.#instructions = new Instructions(this.#memory);
 		this.#time = options.time === 'real' ? new RealTime() : new VirtualTime(() => this.instructions);
 		this.#random = options.time === 'real' ? new HostRandom() : new SeededRandom();
 		this.portRegisters = new CorePortRegisters(this.#memory);
@@ -159,13 +141,13 @@ export class V86Backend implements CpuBackend {
 		this.dma = new GuestRam(this.#memory, exports, options.discard);
 		this.#videoMemory = options.videoMemory;
 		this.#video = new VideoWindows(this.#memory, exports, options.videoMemory, () => this.#flushTlb());
-		const faults = { caught: (name: string, error: unknown) => this.#caught(name, error) };
-		this.ports = new Ports(faults);
-		this.mmio = new Mmio(this.#video, faults);
+		this.ports = new Ports(this.#faults);
+		this.mmio = new Mmio(this.#video, this.#faults);
+		this.#access = new GuestAccess(this.ports, this.mmio, this.dma);
 		this.#irqs = new IrqLines(
 			exports,
-			() => this.#busy,
-			() => this.#hurry(),
+			() => this.#access.busy,
+			() => this.#instructions.hurry(),
 			(line) => this.#lowerQuietly(line),
 		);
 		this.clock = new MachineTimers(this.#time, (deadline) => {
@@ -187,8 +169,7 @@ export class V86Backend implements CpuBackend {
 			exports.reset_cpu();
 			this.#controllers.reset();
 		}
-		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
-		this.#instructions = 0;
+		this.#instructions.total = 0;
 		this.#time.set({ ns: 0, wall: this.#time.wall(), read: false });
 		this.#tsc.offset = 0n;
 	}
@@ -218,8 +199,8 @@ export class V86Backend implements CpuBackend {
 	}
 
 	defer(work: () => void): void {
-		this.#deferred.push(work);
-		if (this.#busy) this.#hurry();
+		this.#deferred.add(work);
+		if (this.#access.busy) this.#instructions.hurry();
 		else this.#wake();
 	}
 
@@ -248,7 +229,7 @@ export class V86Backend implements CpuBackend {
 	/** How long the machine may sleep now, ms. */
 	#sleep(): number {
 		this.#sleepUntil = 0;
-		if (this.#memory.u8[IN_HLT] === 0 || this.#deferred.length > 0 || this.#jit.waiting || this.#paused) return 0;
+		if (this.#memory.u8[IN_HLT] === 0 || this.#deferred.waiting || this.#jit.waiting || this.#paused) return 0;
 		const next = Math.min(this.clock.next, this.#dead() ? Number.POSITIVE_INFINITY : this.#apicNext);
 		if (next !== Number.POSITIVE_INFINITY && this.#time.skip(next)) return 0;
 		const now = this.#time.now();
@@ -282,7 +263,7 @@ export class V86Backend implements CpuBackend {
 		}
 		this.#irqs.settle();
 		this.#compile();
-		this.#runDeferred();
+		this.#deferred.run();
 		this.#irqs.settle();
 	}
 
@@ -294,24 +275,11 @@ export class V86Backend implements CpuBackend {
 		}
 	}
 
-	#runDeferred(): void {
-		if (this.#deferred.length === 0) return;
-		const works = this.#deferred;
-		this.#deferred = [];
-		for (const work of works) {
-			try {
-				work();
-			} catch (error) {
-				this.#caught('deferred work', error);
-			}
-		}
-	}
-
 	#runTimers(now: number): void {
 		try {
 			this.clock.run(now);
 		} catch (error) {
-			this.#caught('timer', error);
+			this.#faults.caught('timer', error);
 		}
 	}
 
@@ -322,9 +290,9 @@ export class V86Backend implements CpuBackend {
 
 	/** The core's run_hardware_timers: between two instructions. Returns ms until it has to be called again. */
 	#atTimers(): number {
-		this.#accesses = 0;
+		this.#access.rest();
 		// The round that was cut short is over: the next one can be cut short too.
-		this.#count();
+		this.#instructions.count();
 		const now = this.#time.now();
 		this.#controllers.levelCascade();
 		this.#runTimers(now);
@@ -340,13 +308,6 @@ export class V86Backend implements CpuBackend {
 		return Math.max(0, Math.min(apic, (this.clock.next - now) / 1e6, LONGEST_SLEEP));
 	}
 
-	/** Ends the core's present round after this instruction, or after the translated code that it is part of. */
-	#hurry(): void {
-		if (this.#pushed !== 0) return;
-		this.#pushed = ROUND;
-		this.#memory.u32[INSTRUCTION_COUNTER / 4] += ROUND;
-	}
-
 	/** Takes a line down in the middle of an instruction; the core, thinking that interrupts are off, delivers none. */
 	#lowerQuietly(line: number): void {
 		const { u32 } = this.#memory;
@@ -357,99 +318,12 @@ export class V86Backend implements CpuBackend {
 	}
 
 	#flushTlb(): void {
-		if (this.#busy) {
+		if (this.#access.busy) {
 			this.#flushWanted = true;
-			this.#hurry();
+			this.#instructions.hurry();
 		} else {
 			this.#core.exports.full_clear_tlb();
 		}
-	}
-
-	/** Begins a port or memory callback. */
-	#enter(): void {
-		this.#busy = true;
-		if (++this.#accesses > MOST_ACCESSES) throw new Error('one instruction went on for too long');
-	}
-
-	#portRead8(port: number): number {
-		this.#enter();
-		const value = this.ports.read8(port);
-		this.#busy = false;
-		return value;
-	}
-	#portRead16(port: number): number {
-		this.#enter();
-		const value = this.ports.read16(port);
-		this.#busy = false;
-		return value;
-	}
-	#portRead32(port: number): number {
-		this.#enter();
-		const value = this.ports.read32(port);
-		this.#busy = false;
-		return value;
-	}
-	#portWrite8(port: number, value: number): void {
-		this.#enter();
-		this.ports.write8(port, value);
-		this.#busy = false;
-	}
-	#portWrite16(port: number, value: number): void {
-		this.#enter();
-		this.ports.write16(port, value);
-		this.#busy = false;
-	}
-	#portWrite32(port: number, value: number): void {
-		this.#enter();
-		this.ports.write32(port, value);
-		this.#busy = false;
-	}
-	#memoryRead8(address: number): number {
-		this.#enter();
-		this.dma.locked = true;
-		const value = this.mmio.read8(address);
-		this.#busy = this.dma.locked = false;
-		return value;
-	}
-	#memoryRead32(address: number): number {
-		this.#enter();
-		this.dma.locked = true;
-		const value = this.mmio.read32(address);
-		this.#busy = this.dma.locked = false;
-		return value;
-	}
-	#memoryWrite8(address: number, value: number): void {
-		this.#enter();
-		this.mmio.write8(address, value);
-		this.#busy = false;
-	}
-	#memoryWrite16(address: number, value: number): void {
-		this.#enter();
-		this.mmio.write16(address, value);
-		this.#busy = false;
-	}
-	#memoryWrite32(address: number, value: number): void {
-		this.#enter();
-		this.mmio.write32(address, value);
-		this.#busy = false;
-	}
-	#memoryWrite64(address: number, low: number, high: number): void {
-		this.#enter();
-		this.mmio.write64(address, low, high);
-		this.#busy = false;
-	}
-	#memoryWrite128(address: number, d0: number, d1: number, d2: number, d3: number): void {
-		this.#enter();
-		this.mmio.write128(address, d0, d1, d2, d3);
-		this.#busy = false;
-	}
-
-	#caught(name: string, error: unknown): void {
-		const count = (this.#faults.get(name) ?? 0) + 1;
-		this.#faults.set(name, count);
-		if (count > MOST_FAULTS) return;
-		const more = count === MOST_FAULTS ? ' (not said again)' : '';
-		guestError(name, `${error instanceof Error ? error.message : String(error)}${more}`);
 	}
 
 	/** Text from the core: the reason of a panic, just before it. */
@@ -462,8 +336,7 @@ export class V86Backend implements CpuBackend {
 		const said = this.#message;
 		this.#message = '';
 		this.#broken = undefined;
-		this.#busy = false;
-		this.dma.locked = false;
+		this.#access.abandon();
 		// The core gives up where an exception has no handler; a real CPU would shut down there.
 		const reason = said.includes('#GP handler')
 			? TRIPLE_FAULT
@@ -491,15 +364,7 @@ export class V86Backend implements CpuBackend {
 	}
 
 	get instructions(): number {
-		this.#count();
-		return this.#instructions;
-	}
-
-	#count(): void {
-		const now = this.#memory.u32[INSTRUCTION_COUNTER / 4];
-		this.#instructions += ((now - this.#counted) >>> 0) - this.#pushed;
-		this.#counted = now;
-		this.#pushed = 0;
+		return this.#instructions.total;
 	}
 
 	registers(): CpuRegisters {
@@ -521,8 +386,7 @@ export class V86Backend implements CpuBackend {
 		const { exports } = this.#core;
 		const before = this.instructions;
 		exports.reset_cpu();
-		this.#instructions = before;
-		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
+		this.#instructions.total = before;
 		this.#tsc.offset = BigInt(Math.trunc(this.#time.now()));
 		this.#controllers.reset();
 		this.#irqs.forget();
@@ -562,9 +426,7 @@ export class V86Backend implements CpuBackend {
 		restoreCpu(this.#memory, cpu);
 		adoptCpu(this.#core.exports);
 		this.#irqs.adopt(irqs & 0xffff);
-		this.#counted = this.#memory.u32[INSTRUCTION_COUNTER / 4];
-		this.#pushed = 0;
-		this.#instructions = instructions;
+		this.#instructions.total = instructions;
 		this.#time.set(saved);
 		this.#tsc.offset = state.tscOffset;
 		this.#random.restore(random);
@@ -575,7 +437,7 @@ export class V86Backend implements CpuBackend {
 
 	dispose(): void {
 		this.#paused = true;
-		this.#deferred = [];
+		this.#deferred.clear();
 		this.onWake = undefined;
 		this.onFailure = undefined;
 	}

@@ -1,0 +1,118 @@
+/**
+ * The core's port and memory callbacks: the guest is in the middle of an instruction. Devices answer; what may not happen
+ * there waits for the core's next safe place.
+ */
+import type { GuestRam } from './memory.ts';
+import type { Mmio } from './mmio.ts';
+import type { Ports } from './ports.ts';
+
+/**
+ * Accesses in one round. A string instruction on anything but RAM runs to its end however far that is, 4 GiB and
+ * minutes away if the guest likes; no other code comes near this number.
+ */
+const MOST_ACCESSES = 1 << 25;
+
+export class GuestAccess {
+	/** The guest is inside a port or memory access. */
+	busy = false;
+	/** Such accesses since the core was last at a safe place. */
+	#accesses = 0;
+	readonly #ports: Ports;
+	readonly #mmio: Mmio;
+	readonly #dma: GuestRam;
+
+	constructor(ports: Ports, mmio: Mmio, dma: GuestRam) {
+		this.#ports = ports;
+		this.#mmio = mmio;
+		this.#dma = dma;
+	}
+
+	/** The core is between two instructions. */
+	rest(): void {
+		this.#accesses = 0;
+	}
+
+	/** The core has failed in the middle of an access. */
+	abandon(): void {
+		this.busy = false;
+		this.#dma.locked = false;
+	}
+
+	#enter(): void {
+		this.busy = true;
+		if (++this.#accesses > MOST_ACCESSES) throw new Error('one instruction went on for too long');
+	}
+
+	portRead8(port: number): number {
+		this.#enter();
+		const value = this.#ports.read8(port);
+		this.busy = false;
+		return value;
+	}
+	portRead16(port: number): number {
+		this.#enter();
+		const value = this.#ports.read16(port);
+		this.busy = false;
+		return value;
+	}
+	portRead32(port: number): number {
+		this.#enter();
+		const value = this.#ports.read32(port);
+		this.busy = false;
+		return value;
+	}
+	portWrite8(port: number, value: number): void {
+		this.#enter();
+		this.#ports.write8(port, value);
+		this.busy = false;
+	}
+	portWrite16(port: number, value: number): void {
+		this.#enter();
+		this.#ports.write16(port, value);
+		this.busy = false;
+	}
+	portWrite32(port: number, value: number): void {
+		this.#enter();
+		this.#ports.write32(port, value);
+		this.busy = false;
+	}
+	memoryRead8(address: number): number {
+		this.#enter();
+		this.#dma.locked = true;
+		const value = this.#mmio.read8(address);
+		this.busy = this.#dma.locked = false;
+		return value;
+	}
+	memoryRead32(address: number): number {
+		this.#enter();
+		this.#dma.locked = true;
+		const value = this.#mmio.read32(address);
+		this.busy = this.#dma.locked = false;
+		return value;
+	}
+	memoryWrite8(address: number, value: number): void {
+		this.#enter();
+		this.#mmio.write8(address, value);
+		this.busy = false;
+	}
+	memoryWrite16(address: number, value: number): void {
+		this.#enter();
+		this.#mmio.write16(address, value);
+		this.busy = false;
+	}
+	memoryWrite32(address: number, value: number): void {
+		this.#enter();
+		this.#mmio.write32(address, value);
+		this.busy = false;
+	}
+	memoryWrite64(address: number, low: number, high: number): void {
+		this.#enter();
+		this.#mmio.write64(address, low, high);
+		this.busy = false;
+	}
+	memoryWrite128(address: number, d0: number, d1: number, d2: number, d3: number): void {
+		this.#enter();
+		this.#mmio.write128(address, d0, d1, d2, d3);
+		this.busy = false;
+	}
+}
