@@ -162,54 +162,96 @@ test('a host that was busy: nothing is lost, nothing is made up', (t) => {
 	t.true(correlation(ideal, sink.left.slice(start - 1), 0, 1000, 47000) > 0.9999);
 });
 
-test('an AC97 and a host that is busy now and then: nothing is lost, mended or made up', (t) => {
-	const sink = new Recorder();
-	let mixer: AudioMixer | undefined;
-	const board = new AudioBoard((clock) => {
-		mixer = new AudioMixer(clock);
-		mixer.addSink(sink);
-		return mixer.voice('ac97.po', true);
-	});
-	const { clock, dma } = board.host;
-	const PERIOD = 1024;
-	const wave = (n: number) => Math.round(10000 * Math.sin((2 * Math.PI * 440 * n) / 48000));
-	let written = 0;
-	const fill = (index: number) => {
-		for (let n = 0; n < PERIOD; n++, written++) {
-			dma.write16(0x10000 + (index * PERIOD + n) * 4, wave(written) & 0xffff);
-			dma.write16(0x10000 + (index * PERIOD + n) * 4 + 2, wave(written) & 0xffff);
-		}
-	};
-	board.ports.out16(MIXER + 2, 0);
-	board.ports.out16(MIXER + 0x18, 0x0808);
-	board.describe(
-		0x1000,
-		Array.from({ length: 32 }, (_, i) => [0x10000 + i * PERIOD * 4, PERIOD * 2] as const),
-	);
-	for (let i = 0; i < 16; i++) fill(i);
-	board.play(PO, 0x1000, 15);
-	// The guest refills what was played, as soon as it gets to run.
-	let next = 16;
-	const refill = () => {
-		while ((next - board.civ(PO) + 32) % 32 < 16) {
-			fill(next);
-			board.ports.out8(MASTER + PO + 5, next);
-			next = (next + 1) % 32;
-		}
-	};
-	for (const stall of [30, 90, 150, 240]) {
-		clock.stall(stall * MS);
-		for (let ms = 0; ms < 300; ms++) {
-			clock.advance(MS);
-			refill();
+/** An AC97 that plays a tone into a mixer, and its guest, which refills what was played as soon as it gets to run. */
+class Player97 {
+	static readonly PERIOD = 1024;
+	readonly sink = new Recorder();
+	readonly board: AudioBoard;
+	readonly mixer: AudioMixer;
+	#written = 0;
+	#next = 0;
+
+	constructor() {
+		let made: AudioMixer | undefined;
+		this.board = new AudioBoard((clock) => {
+			made = new AudioMixer(clock);
+			made.addSink(this.sink);
+			return made.voice('ac97.po', true);
+		});
+		if (!made) throw new Error('the board made no mixer');
+		this.mixer = made;
+		const { ports } = this.board;
+		ports.out16(MIXER + 2, 0);
+		ports.out16(MIXER + 0x18, 0x0808);
+		const { PERIOD } = Player97;
+		this.board.describe(
+			0x1000,
+			Array.from({ length: 32 }, (_, i) => [0x10000 + i * PERIOD * 4, PERIOD * 2] as const),
+		);
+		while (this.#next < 16) this.#fill();
+		this.board.play(PO, 0x1000, 15);
+	}
+
+	/** Sample `n` of the tone. */
+	static wave(n: number): number {
+		return Math.round(10000 * Math.sin((2 * Math.PI * 440 * n) / 48000)) + 0;
+	}
+
+	run(ms: number): void {
+		for (let i = 0; i < ms; i++) {
+			this.board.host.clock.advance(MS);
+			while ((this.#next - this.board.civ(PO) + 32) % 32 < 16) {
+				const index = this.#next;
+				this.#fill();
+				this.board.ports.out8(MASTER + PO + 5, index);
+			}
 		}
 	}
-	t.like(mixer?.info().voices[0], { underruns: 0, overruns: 0 });
-	const start = sink.left.findIndex((x) => x !== 0) - 1;
-	t.true(sink.left.length - start > 1.6 * 48000);
+
+	#fill(): void {
+		const { dma } = this.board.host;
+		const { PERIOD, wave } = Player97;
+		for (let n = 0; n < PERIOD; n++, this.#written++) {
+			dma.write16(0x10000 + (this.#next * PERIOD + n) * 4, wave(this.#written) & 0xffff);
+			dma.write16(0x10000 + (this.#next * PERIOD + n) * 4 + 2, wave(this.#written) & 0xffff);
+		}
+		this.#next = (this.#next + 1) % 32;
+	}
+}
+
+test('an AC97 and a host that is busy now and then: nothing is lost, mended or made up', (t) => {
+	const player = new Player97();
+	for (const stall of [30, 90, 150, 240]) {
+		player.board.host.clock.stall(stall * MS);
+		player.run(300);
+	}
+	t.like(player.mixer.info().voices[0], { underruns: 0, overruns: 0 });
+	const { left } = player.sink;
+	const start = left.findIndex((x) => x !== 0) - 1;
+	t.true(left.length - start > 1.6 * 48000);
 	// The first 10 ms fade in.
-	const wrong = sink.left.findIndex((x, n) => n >= start + 960 && x !== wave(n - start));
-	t.is(wrong, -1, `${sink.left.length} frames, the first at ${start}`);
+	const wrong = left.findIndex((x, n) => n >= start + 960 && x !== Player97.wave(n - start));
+	t.is(wrong, -1, `${left.length} frames, the first at ${start}`);
+});
+
+test('an AC97 and a host that was away for long: that time is lost, and then all is as before', (t) => {
+	const player = new Player97();
+	player.run(500);
+	for (let i = 0; i < 5; i++) {
+		player.board.host.clock.stall(800 * MS);
+		player.run(500);
+	}
+	const { left } = player.sink;
+	const { buffered } = player.mixer.info().voices[0];
+	t.true(buffered < 60, `${buffered} ms are held back`);
+	const before = left.length;
+	player.run(1000);
+	t.true(Math.abs(left.length - before - 48000) <= 960, 'neither behind for ever nor ahead');
+	// What came through is the tone without a jump.
+	const last = left.slice(-24000);
+	t.true(Math.abs(pitch(last, 48000, 440) - 440) < 0.05);
+	t.true(longestGap(last, 48000, 10) < 0.001);
+	t.is(player.mixer.info().voices[0].overruns, 0);
 });
 
 test('a device that stays behind is mended: counted once, no click, and it goes on with more in hand', (t) => {
