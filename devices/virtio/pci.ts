@@ -10,7 +10,6 @@ import {
 	GuestFault,
 	guestError,
 	type Host,
-	type IoHandler,
 	PCI_COMMAND,
 	PCI_COMMAND_MASTER,
 	PciFunction,
@@ -19,7 +18,7 @@ import {
 	tracePoints,
 } from '../../src/core/index.ts';
 import { RingError } from './chain.ts';
-import { hasLegacy, identity, MODERN_BAR, MODERN_SIZE, NOTIFY_MULTIPLIER, PAGE, Page, PciCfg } from './pci-layout.ts';
+import { hasLegacy, identity, NOTIFY_MULTIPLIER, PAGE, Page } from './pci-layout.ts';
 import {
 	type commonLayout,
 	commonRegisters,
@@ -28,13 +27,13 @@ import {
 	legacyRegisters,
 	type RegisterTarget,
 } from './pci-registers.ts';
+import { PciWindow, type WideHandler, type Width, wideHandler } from './pci-window.ts';
 import { Virtqueue } from './queue.ts';
 import { Feature, features, Status, type VirtioBus, type VirtioModel } from './virtio.ts';
 
 const ISR_QUEUE = 1;
 const ISR_CONFIG = 2;
 const ALL_ONES = { 1: 0xff, 2: 0xffff, 4: 0xffffffff } as const;
-type Width = 1 | 2 | 4;
 
 const trace = tracePoints('virtio', {
 	reset: ['device'],
@@ -63,8 +62,10 @@ export class VirtioPci implements Device, VirtioBus {
 	readonly #offered: RegisterTarget['offered'];
 	readonly #common: RegisterFile<typeof commonLayout>;
 	readonly #legacy: RegisterFile<typeof legacyLayout>;
-	/** Features that the driver accepted. */
+	/** Features that the driver accepted; the same in 32-bit halves, since devices look at them all the time. */
 	#accepted = 0n;
+	#acceptedLow = 0;
+	#acceptedHigh = 0;
 	/** The driver accepted features that it was not offered. */
 	#overreached = false;
 	#status = 0;
@@ -99,19 +100,30 @@ export class VirtioPci implements Device, VirtioBus {
 		const target = this.#registerTarget();
 		this.#common = commonRegisters(target);
 		this.#legacy = legacyRegisters(target);
+		const modern = this.#modernHandler();
 		this.pci = new PciFunction(
 			identity(model, {
 				legacy: disableLegacy ? undefined : this.#legacyHandler(),
-				modern: disableModern ? undefined : this.#modernHandler(),
+				modern: disableModern ? undefined : modern,
 			}),
 		);
-		this.pci.onConfigWrite = (offset, size) => this.#configWritten(offset, size, disableModern);
-		if (!disableModern) this.pci.onConfigRead = (offset, size) => this.#readWindow(offset, size);
+		const window = disableModern ? undefined : new PciWindow(this.pci, modern);
+		this.pci.onConfigRead = window && ((offset, size) => window.read(offset, size));
+		this.pci.onConfigWrite = (offset, size) => {
+			if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND) this.#commandWritten();
+			window?.write(offset, size);
+		};
 		model.connect(this);
 	}
 
 	has(feature: number): boolean {
-		return ((this.#accepted >> BigInt(feature)) & 1n) === 1n;
+		return (feature < 32 ? (this.#acceptedLow >>> feature) & 1 : (this.#acceptedHigh >>> (feature - 32)) & 1) === 1;
+	}
+
+	#setAccepted(accepted: bigint): void {
+		this.#accepted = accepted;
+		this.#acceptedLow = Number(BigInt.asUintN(32, accepted));
+		this.#acceptedHigh = Number(BigInt.asUintN(32, accepted >> 32n));
 	}
 
 	queue(n: number): Virtqueue {
@@ -201,7 +213,7 @@ export class VirtioPci implements Device, VirtioBus {
 		this.#life++;
 		this.#broken = false;
 		this.#status = 0;
-		this.#accepted = 0n;
+		this.#setAccepted(0n);
 		this.#overreached = false;
 		this.#select = 0;
 		this.#generation = 0;
@@ -248,7 +260,7 @@ export class VirtioPci implements Device, VirtioBus {
 		if (this.#status & Status.featuresOk) return;
 		const offered = this.#offered.modern | this.#offered.legacy;
 		this.#overreached = (accepted & ~offered) !== 0n;
-		this.#accepted = accepted & offered;
+		this.#setAccepted(accepted & offered);
 	}
 
 	#enable(n: number): void {
@@ -313,18 +325,18 @@ export class VirtioPci implements Device, VirtioBus {
 		if (at + size <= this.model.configLength) this.model.config.write(at, size, value);
 	}
 
-	#legacyHandler(): IoHandler {
+	#legacyHandler(): WideHandler {
 		const read = (at: number, size: Width) =>
 			at < LEGACY_CONFIG ? this.#legacy.read(at, size) : this.#readDeviceConfig(at - LEGACY_CONFIG, size);
 		const write = (at: number, size: Width, value: number) => {
 			if (at < LEGACY_CONFIG) this.#legacy.write(at, size, value);
 			else this.#writeDeviceConfig(at - LEGACY_CONFIG, size, value);
 		};
-		return handler(read, write);
+		return wideHandler(read, write);
 	}
 
-	#modernHandler(): IoHandler {
-		return handler(
+	#modernHandler(): WideHandler {
+		return wideHandler(
 			(at, size) => this.#readModern(at, size),
 			(at, size, value) => this.#writeModern(at, size, value),
 		);
@@ -359,33 +371,8 @@ export class VirtioPci implements Device, VirtioBus {
 		}
 	}
 
-	/** Where in the modern BAR the PCI configuration access capability looks (4.1.4.9), if an access to it touches the data. */
-	#window(offset: number, length: number): { readonly at: number; readonly size: Width } | undefined {
-		if (offset + length <= PciCfg.data || offset >= PciCfg.data + 4) return undefined;
-		const at = this.pci.read(PciCfg.offset, 4);
-		const size = this.pci.read(PciCfg.length, 4);
-		if (this.pci.config[PciCfg.bar] !== MODERN_BAR || (size !== 1 && size !== 2 && size !== 4)) return undefined;
-		return at + size <= MODERN_SIZE && at % size === 0 ? { at, size } : undefined;
-	}
-
-	#readWindow(offset: number, length: number): void {
-		const window = this.#window(offset, length);
-		if (!window) return;
-		const value = this.#readModern(window.at, window.size);
-		for (let i = 0; i < window.size; i++) this.pci.config[PciCfg.data + i] = (value >>> (i * 8)) & 0xff;
-	}
-
-	#writeWindow(offset: number, length: number): void {
-		const window = this.#window(offset, length);
-		if (!window) return;
-		let value = 0;
-		for (let i = window.size - 1; i >= 0; i--) value = value * 256 + this.pci.config[PciCfg.data + i];
-		this.#writeModern(window.at, window.size, value);
-	}
-
-	#configWritten(offset: number, size: number, legacyOnly: boolean): void {
-		if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND && !this.pci.busMaster) this.#status &= ~Status.driverOk;
-		if (!legacyOnly) this.#writeWindow(offset, size);
+	#commandWritten(): void {
+		if (!this.pci.busMaster) this.#status &= ~Status.driverOk;
 	}
 
 	save() {
@@ -412,7 +399,7 @@ export class VirtioPci implements Device, VirtioBus {
 			throw new Error(`${this.model.name}: saved state has ${saved.queues.length} queues`);
 		this.#resetDevice();
 		this.#status = saved.status;
-		this.#accepted = saved.accepted & (this.#offered.modern | this.#offered.legacy);
+		this.#setAccepted(saved.accepted & (this.#offered.modern | this.#offered.legacy));
 		this.#overreached = saved.overreached;
 		this.#select = saved.select;
 		this.#generation = saved.generation;
@@ -439,19 +426,5 @@ function offers(model: VirtioModel, options: Required<VirtioPciOptions>): Regist
 	return {
 		modern: options.disableModern ? 0n : modern,
 		legacy: options.disableLegacy ? 0n : legacy,
-	};
-}
-
-function handler(
-	read: (at: number, size: Width) => number,
-	write: (at: number, size: Width, value: number) => void,
-): IoHandler {
-	return {
-		read8: (at) => read(at, 1) & 0xff,
-		read16: (at) => read(at, 2),
-		read32: (at) => read(at, 4),
-		write8: (at, value) => write(at, 1, value),
-		write16: (at, value) => write(at, 2, value),
-		write32: (at, value) => write(at, 4, value),
 	};
 }
