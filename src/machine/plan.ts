@@ -178,7 +178,7 @@ class Planner {
 	#free(driver: string, wish?: number): number {
 		let slot = wish !== undefined && this.#slots[wish] === undefined ? wish : SERIAL_SLOT;
 		// The places of what every machine has stay free for it, so that one device more moves none of the others.
-		const kept = (n: number) => wish === undefined && [SERIAL_SLOT, BALLOON_SLOT, SOUND_SLOT].includes(n);
+		const kept = (n: number) => n !== wish && [SERIAL_SLOT, BALLOON_SLOT, SOUND_SLOT].includes(n);
 		while (this.#slots[slot] !== undefined || kept(slot)) slot++;
 		if (slot > LAST_SLOT) throw new PlanError([], `no PCI slot is left for ${driver}`, 'leave devices out');
 		this.#slots[slot] = driver;
