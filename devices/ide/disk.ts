@@ -3,15 +3,17 @@
  * cache, flush, TRIM, SMART. ATA/ATAPI-6 8 ("Command descriptions") and 9 ("Protocols"); TRIM from ACS-2 7.5.
  */
 import { type BlockImage, checkVersion, type DeviceState } from '../../src/core/index.ts';
+import { cylindersOf, readAddress, type Translation, writeAddress } from './address.ts';
 import type { DmaOutcome } from './busmaster.ts';
+import { commands, FLUSH_CACHE } from './disk-commands.ts';
 import { type Direction, IdeDrive } from './drive.ts';
 import { type Geometry, geometryOf, SECTOR } from './geometry.ts';
 import { type DriveNames, INITIAL_MODES, identifyDisk, selectModes } from './identify.ts';
 import { SmartLog } from './smart.ts';
-import { ErrorBit, READY, Reg, Select, Status } from './taskfile.ts';
+import { ErrorBit, READY, Status } from './taskfile.ts';
+import { trim } from './trim.ts';
 
 const MAX_MULTIPLE = 16;
-const FLUSH_CACHE = 0xe7;
 /** READ NATIVE MAX cannot say more with 28 bits. */
 const MAX_LBA28 = 0x0fffffff;
 const NAMES: DriveNames = { model: 'TSVM HARDDISK', serial: 'TS00001', firmware: '1.0' };
@@ -41,8 +43,7 @@ export class AtaDisk extends IdeDrive {
 	readonly total: number;
 	readonly #names: DriveNames;
 	readonly #smart = new SmartLog();
-	#heads = 16;
-	#sectors = 63;
+	#translation: Translation = { heads: 16, sectors: 63 };
 	#multiple = MAX_MULTIPLE;
 	#writeCache = true;
 	#modes = INITIAL_MODES;
@@ -63,8 +64,7 @@ export class AtaDisk extends IdeDrive {
 	}
 
 	#defaults(): void {
-		this.#heads = this.geometry.heads;
-		this.#sectors = this.geometry.sectors;
+		this.#translation = { heads: this.geometry.heads, sectors: this.geometry.sectors };
 		this.#multiple = MAX_MULTIPLE;
 		this.#writeCache = true;
 		this.#modes = INITIAL_MODES;
@@ -87,8 +87,8 @@ export class AtaDisk extends IdeDrive {
 			end: this.end,
 			buffer: progress ? this.buffer.slice() : null,
 			progress: progress ? { ...progress } : null,
-			heads: this.#heads,
-			sectors: this.#sectors,
+			heads: this.#translation.heads,
+			sectors: this.#translation.sectors,
 			multiple: this.#multiple,
 			writeCache: this.#writeCache,
 			smart: this.#smart.enabled,
@@ -101,8 +101,7 @@ export class AtaDisk extends IdeDrive {
 		const saved = state as ReturnType<AtaDisk['save']>;
 		this.abandon();
 		this.regs.restore(saved.regs);
-		this.#heads = saved.heads;
-		this.#sectors = saved.sectors;
+		this.#translation = { heads: saved.heads, sectors: saved.sectors };
 		this.#multiple = saved.multiple;
 		this.#writeCache = saved.writeCache;
 		this.#smart.enabled = saved.smart;
@@ -188,7 +187,7 @@ export class AtaDisk extends IdeDrive {
 			names: this.#names,
 			total: this.total,
 			geometry,
-			current: { cylinders: this.#cylinders(), heads: this.#heads, sectors: this.#sectors },
+			current: { cylinders: cylindersOf(this.total, geometry, this.#translation), ...this.#translation },
 			multiple: this.#multiple,
 			maxMultiple: MAX_MULTIPLE,
 			writeCache: this.#writeCache,
@@ -234,8 +233,7 @@ export class AtaDisk extends IdeDrive {
 			this.fail();
 			return;
 		}
-		this.#heads = (this.regs.select & 15) + 1;
-		this.#sectors = this.regs.nsector;
+		this.#translation = { heads: (this.regs.select & 15) + 1, sectors: this.regs.nsector };
 		this.succeed();
 	}
 
@@ -304,7 +302,7 @@ export class AtaDisk extends IdeDrive {
 		this.#answer('smart', result);
 	}
 
-	/** DATA SET MANAGEMENT with TRIM: ranges of eight bytes, 48 bits of address and 16 of length. */
+	/** DATA SET MANAGEMENT with TRIM. */
 	dataSetManagement(): void {
 		if (!(this.regs.features & 1)) {
 			this.fail();
@@ -312,22 +310,7 @@ export class AtaDisk extends IdeDrive {
 		}
 		const sectors = this.regs.count(true);
 		this.#progress = { kind: 'trim', ext: true, lba: 0, count: sectors, block: 0 };
-		this.#dma(false, (_, bytes) => this.#trim(bytes.slice()));
-	}
-
-	#trim(ranges: Uint8Array): Promise<void> | undefined {
-		const { image, total } = this;
-		if (!image.discard || image.readOnly) return undefined;
-		const view = new DataView(ranges.buffer, ranges.byteOffset, ranges.length);
-		const pending: Promise<void>[] = [];
-		for (let at = 0; at + 8 <= ranges.length; at += 8) {
-			const count = view.getUint16(at + 6, true);
-			const lba = view.getUint32(at, true) + view.getUint16(at + 4, true) * 2 ** 32;
-			if (count === 0 || lba + count > total) continue;
-			const work = image.discard(lba * SECTOR, count * SECTOR);
-			if (work) pending.push(work);
-		}
-		return pending.length > 0 ? Promise.all(pending).then(() => {}) : undefined;
+		this.#dma(false, (_, bytes) => trim(this.image, this.total, bytes.slice()));
 	}
 
 	/**
@@ -335,7 +318,7 @@ export class AtaDisk extends IdeDrive {
 	 * and ends outside is refused whole; QEMU's PIO stops where the disk ends.
 	 */
 	#begin(kind: 'read' | 'write', ext: boolean, block: number): boolean {
-		const lba = this.#lba(ext);
+		const lba = readAddress(this.regs, ext, this.#translation);
 		const count = this.regs.count(ext);
 		if (lba < 0 || lba + count > this.total) return false;
 		if (kind === 'write' && this.image.readOnly) return false;
@@ -343,46 +326,8 @@ export class AtaDisk extends IdeDrive {
 		return true;
 	}
 
-	/** -1 for a CHS address that does not exist. */
-	#lba(ext: boolean): number {
-		const { now, before, select } = this.regs;
-		const low = now[Reg.lbaLow] | (now[Reg.lbaMid] << 8) | (now[Reg.lbaHigh] << 16);
-		if (ext) {
-			const high = before[Reg.lbaLow] | (before[Reg.lbaMid] << 8) | (before[Reg.lbaHigh] << 16);
-			return low + high * 2 ** 24;
-		}
-		if (select & Select.lba) return low + (select & 15) * 2 ** 24;
-		if (now[Reg.lbaLow] === 0) return -1;
-		const cylinder = now[Reg.lbaMid] | (now[Reg.lbaHigh] << 8);
-		return (cylinder * this.#heads + (select & 15)) * this.#sectors + now[Reg.lbaLow] - 1;
-	}
-
 	#setLba(ext: boolean, lba: number): void {
-		const { regs } = this;
-		const { now, before } = regs;
-		if (!ext && !(regs.select & Select.lba)) {
-			const track = Math.floor(lba / this.#sectors);
-			now[Reg.lbaLow] = (lba % this.#sectors) + 1;
-			regs.byteCount = Math.floor(track / this.#heads);
-			regs.select = (regs.select & 0xf0) | ((track % this.#heads) & 15);
-			return;
-		}
-		now[Reg.lbaLow] = lba;
-		now[Reg.lbaMid] = lba >>> 8;
-		now[Reg.lbaHigh] = lba >>> 16;
-		const high = Math.floor(lba / 2 ** 24);
-		if (ext) {
-			before[Reg.lbaLow] = high;
-			before[Reg.lbaMid] = high >>> 8;
-			before[Reg.lbaHigh] = high >>> 16;
-		} else {
-			regs.select = (regs.select & 0xf0) | (high & 15);
-		}
-	}
-
-	#cylinders(): number {
-		if (this.#heads === this.geometry.heads && this.#sectors === this.geometry.sectors) return this.geometry.cylinders;
-		return Math.min(65535, Math.floor(this.total / (this.#heads * this.#sectors)));
+		writeAddress(this.regs, ext, lba, this.#translation);
 	}
 
 	#byteAt(offset: number): number {
@@ -502,56 +447,3 @@ export class AtaDisk extends IdeDrive {
 		this.regs.status = status;
 	}
 }
-
-type Run = (disk: AtaDisk, opcode: number) => void;
-const nothing: Run = (disk) => disk.done(READY);
-/** Power management: the heads are parked, so "seek complete" goes. */
-const parked: Run = (disk) => disk.done(Status.drdy);
-
-/** Commands by opcode; what is not here is aborted. Where two opcodes do the same, the second is the "no retry" form. */
-const commands: ReadonlyMap<number, Run> = new Map<number, Run>([
-	[0x06, (disk) => disk.dataSetManagement()],
-	[0x10, nothing], // RECALIBRATE
-	[0x20, (disk) => disk.readPio(false, 1)], // READ SECTORS
-	[0x21, (disk) => disk.readPio(false, 1)],
-	[0x24, (disk) => disk.readPio(true, 1)], // READ SECTORS EXT
-	[0x25, (disk) => disk.readDma(true)], // READ DMA EXT
-	[0x27, (disk) => disk.readNativeMax(true)],
-	[0x29, (disk) => disk.readPio(true, disk.multiple)], // READ MULTIPLE EXT
-	[0x30, (disk) => disk.writePio(false, 1)], // WRITE SECTORS
-	[0x31, (disk) => disk.writePio(false, 1)],
-	[0x34, (disk) => disk.writePio(true, 1)], // WRITE SECTORS EXT
-	[0x35, (disk) => disk.writeDma(true)], // WRITE DMA EXT
-	[0x39, (disk) => disk.writePio(true, disk.multiple)], // WRITE MULTIPLE EXT
-	[0x3c, (disk) => disk.writePio(false, 1)], // WRITE VERIFY
-	[0x40, (disk) => disk.verify(false)],
-	[0x41, (disk) => disk.verify(false)],
-	[0x42, (disk) => disk.verify(true)], // READ VERIFY SECTORS EXT
-	[0x70, nothing], // SEEK
-	[0x91, (disk) => disk.setParameters()],
-	[0x94, parked], // STANDBY IMMEDIATE, IDLE IMMEDIATE, STANDBY, IDLE, CHECK POWER MODE, SLEEP by their first numbers
-	[0x95, parked],
-	[0x96, parked],
-	[0x97, parked],
-	[0x98, (disk) => disk.checkPower()],
-	[0x99, parked],
-	[0xb0, (disk) => disk.smart()],
-	[0xc4, (disk) => disk.readPio(false, disk.multiple)], // READ MULTIPLE
-	[0xc5, (disk) => disk.writePio(false, disk.multiple)], // WRITE MULTIPLE
-	[0xc6, (disk) => disk.setMultiple()],
-	[0xc8, (disk) => disk.readDma(false)], // READ DMA
-	[0xc9, (disk) => disk.readDma(false)],
-	[0xca, (disk) => disk.writeDma(false)], // WRITE DMA
-	[0xcb, (disk) => disk.writeDma(false)],
-	[0xe0, parked], // STANDBY IMMEDIATE and the rest by their later numbers
-	[0xe1, parked],
-	[0xe2, parked],
-	[0xe3, parked],
-	[0xe5, (disk) => disk.checkPower()],
-	[0xe6, parked],
-	[FLUSH_CACHE, (disk) => disk.flush()],
-	[0xea, (disk) => disk.flush()], // FLUSH CACHE EXT
-	[0xec, (disk) => disk.identify()],
-	[0xef, (disk) => disk.setFeatures()],
-	[0xf8, (disk) => disk.readNativeMax(false)],
-]);
