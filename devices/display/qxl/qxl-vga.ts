@@ -12,44 +12,35 @@ import {
 	type DisplaySink,
 	guestError,
 	type Host,
-	type Infer,
 	type MmioSpace,
 	PciFunction,
 	type PortSpace,
 	type StateValue,
-	SurfaceFormat,
 	tracePoints,
 	type VideoMemory,
 } from '../../../src/core/index.ts';
 import { Vga } from '../vga/index.ts';
-import { Commands, reason } from './commands.ts';
+import { Commands } from './commands.ts';
 import { GuestBug } from './guest-reader.ts';
 import { Heads } from './heads.ts';
-import { Interrupt, IO_SIZE, Io, MemSlot, Ram, Rect, SURF_FLAG_KEEP_DATA, SurfaceCreate } from './layout.ts';
-import { MEMSLOTS, Memslots } from './memslots.ts';
+import { type Adapter, IoCommands, type Mode } from './io-commands.ts';
+import { Interrupt, IO_SIZE, Io } from './layout.ts';
+import { Memslots } from './memslots.ts';
 import { syncOf, VGA_PORTS } from './ports.ts';
 import { RamHeader } from './ram-header.ts';
-import { type ClientHead, QxlRom, ROM_SIZE, SURFACES } from './rom.ts';
+import { type ClientHead, QxlRom, ROM_SIZE } from './rom.ts';
 
 const trace = tracePoints('qxl', {
 	io_write: ['mode', 'port', 'value'],
 	io_unexpected_vga_mode: ['port', 'value'],
 	hard_reset: [],
-	set_mode: ['index', 'width', 'height', 'bits'],
 	enter_vga_mode: [],
 	exit_vga_mode: [],
-	memslot_add_guest: ['slot', 'start', 'end'],
-	memslot_del_guest: ['slot'],
-	create_guest_primary: ['width', 'height', 'stride', 'format', 'flags'],
-	destroy_primary: [],
-	update_area: ['surface', 'left', 'top', 'right', 'bottom'],
 	async_complete: ['port'],
 	send_events: ['events'],
 	set_guest_bug: ['message'],
 	client_capabilities: ['present'],
 	client_monitors_config: ['heads', 'taken'],
-	monitors_config: ['count'],
-	log: ['text'],
 });
 
 const MIB = 1 << 20;
@@ -88,8 +79,6 @@ export interface QxlVgaParts {
 	readonly vgaBios?: Uint8Array;
 }
 
-type Mode = 'vga' | 'native' | 'compat' | 'undefined';
-
 export class QxlVga implements Device, DisplayClientEvents {
 	readonly pci: PciFunction;
 	readonly vga: Vga;
@@ -99,7 +88,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 	readonly #slots: Memslots;
 	readonly #commands: Commands;
 	readonly #heads: Heads;
-	readonly #vgamem: number;
+	readonly #io: IoCommands;
 
 	#mode: Mode = 'undefined';
 	/** The guest broke a rule; nothing but a reset is heard. */
@@ -114,9 +103,9 @@ export class QxlVga implements Device, DisplayClientEvents {
 	constructor(parts: QxlVgaParts) {
 		const { host, ports, mmio, ram, vram, sink, sizes } = parts;
 		this.#parts = parts;
-		this.#vgamem = sizes.vgamemMb * MIB;
+		const vgamem = sizes.vgamemMb * MIB;
 		this.#header = new RamHeader(ram);
-		this.rom = new QxlRom(ram.size, this.#vgamem, () => host.clock.now() / 1e6);
+		this.rom = new QxlRom(ram.size, vgamem, () => host.clock.now() / 1e6);
 		this.#slots = new Memslots([
 			{ base: () => this.pci.barAddress(BAR_RAM), size: ram.size, bytes: () => ram.bytes() },
 			{ base: () => this.pci.barAddress(BAR_VRAM), size: vram.size, bytes: () => vram.bytes() },
@@ -131,6 +120,15 @@ export class QxlVga implements Device, DisplayClientEvents {
 			setUpdateId: (id) => {
 				this.rom.updateId = id;
 			},
+		});
+		this.#io = new IoCommands({
+			adapter: this.#adapter(),
+			header: this.#header,
+			slots: this.#slots,
+			commands: this.#commands,
+			heads: this.#heads,
+			rom: this.rom,
+			sizes: { ram: ram.size, vgamem, revision: sizes.revision },
 		});
 		this.pci = new PciFunction({
 			name: 'qxl-vga',
@@ -156,7 +154,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 				},
 			},
 		});
-		this.vga = new Vga({ host, ports, mmio, memory: ram, size: this.#vgamem, sink });
+		this.vga = new Vga({ host, ports, mmio, memory: ram, size: vgamem, sink });
 		this.#hardReset();
 	}
 
@@ -166,7 +164,6 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#hardReset();
 	}
 
-	/** Which of its two lives the adapter leads; "undefined" is between two primary surfaces. */
 	get mode(): Mode {
 		return this.#mode;
 	}
@@ -203,13 +200,13 @@ export class QxlVga implements Device, DisplayClientEvents {
 		}
 		this.#guarded(() => {
 			if (sync === undefined) {
-				this.#run(port, value);
+				this.#io.run(port, value);
 				return;
 			}
 			if (this.#currentAsync !== NO_ASYNC)
 				throw new GuestBug(`port ${port} is written before port ${this.#currentAsync} has completed`);
 			this.#currentAsync = port;
-			this.#run(sync, value);
+			this.#io.run(sync, value);
 			this.#completeLater(port);
 		});
 	}
@@ -225,171 +222,30 @@ export class QxlVga implements Device, DisplayClientEvents {
 		});
 	}
 
-	#run(port: number, value: number): void {
-		switch (port) {
-			case Io.notifyCmd:
-			case Io.notifyCursor:
-				this.#kick();
-				return;
-			case Io.updateArea:
-				this.#updateArea();
-				return;
-			case Io.updateIrq:
-				this.#updateIrq();
-				return;
-			case Io.notifyOom:
-				if (!this.#commands.release.drained) return;
-				this.#drainRings();
-				this.#commands.release.flush();
-				return;
-			case Io.reset:
-				this.#hardReset();
-				return;
-			case Io.setMode:
-				this.#setMode(value);
-				return;
-			case Io.log:
-				trace.log(this.#header.log());
-				return;
-			case Io.memslotAdd:
-				this.#memslotAdd(value);
-				return;
-			case Io.memslotDel:
-				if (value >= MEMSLOTS) throw new GuestBug(`memslot ${value} is deleted, there are ${MEMSLOTS}`);
-				trace.memslot_del_guest(value);
-				this.#slots.delete(value);
-				return;
-			case Io.createPrimary:
-				if (value !== 0) throw new GuestBug(`primary surface ${value} is created`);
-				this.#createPrimary();
-				return;
-			case Io.destroyPrimary:
-				if (value !== 0) throw new GuestBug(`primary surface ${value} is destroyed`);
-				this.#destroyPrimary();
-				return;
-			case Io.destroySurfaceWait:
-				if (value >= SURFACES) throw new GuestBug(`surface ${value} is destroyed, there are ${SURFACES}`);
-				this.#drainRings();
-				this.#commands.destroySurface(value);
-				return;
-			case Io.destroyAllSurfaces:
-				this.#drainRings();
-				for (const id of this.#commands.surfaces.ids) this.#commands.destroySurface(id);
-				this.#mode = 'undefined';
-				return;
-			case Io.flushSurfacesAsync:
-				this.#flushSurfaces();
-				return;
-			case Io.flushRelease:
-				this.#commands.release.flush();
-				return;
-			case Io.monitorsConfigAsync:
-				this.#monitorsConfig();
-				return;
-			default:
-				throw new GuestBug(`port ${port} is written, which does nothing at revision ${this.#parts.sizes.revision}`);
-		}
-	}
-
-	#memslotAdd(slot: number): void {
-		if (slot >= MEMSLOTS) throw new GuestBug(`memslot ${slot} is added, there are ${MEMSLOTS}`);
-		if (this.#slots.has(slot)) throw new GuestBug(`memslot ${slot} is added twice`);
-		const { memStart, memEnd } = this.#header.read(MemSlot, Ram.memSlot);
-		trace.memslot_add_guest(slot, memStart, memEnd);
-		if (!this.#slots.add(slot, memStart, memEnd))
-			throw new GuestBug(`memslot ${slot} from 0x${memStart.toString(16)} to 0x${memEnd.toString(16)} lies in no BAR`);
-	}
-
-	/** A driver of interface version 1 chooses a mode of the ROM's list: one surface, one slot, addresses as the CPU's. */
-	#setMode(index: number): void {
-		const mode = this.rom.modes[index];
-		if (!mode) throw new GuestBug(`mode ${index} is set, there are ${this.rom.modes.length}`);
-		trace.set_mode(index, mode.x, mode.y, mode.bits);
-		this.#hardReset();
-		const base = this.pci.barAddress(BAR_RAM);
-		const end = BigInt(base + this.#parts.ram.size);
-		if (!this.#slots.add(0, BigInt(base), end, base)) throw new GuestBug('a mode is set while BAR 0 is not mapped');
-		this.#beginPrimary({
-			width: mode.x,
-			height: mode.y,
-			stride: -mode.x * 4,
-			format: SurfaceFormat.xrgb32,
-			flags: 0,
-			mem: BigInt(base),
-		});
-		this.#mode = 'compat';
-		this.#commands.compat = { narrow: mode.bits === 16 };
-		this.rom.mode = index;
-	}
-
-	#createPrimary(): void {
-		this.#beginPrimary(this.#header.read(SurfaceCreate, Ram.createSurface));
-		this.#commands.compat = undefined;
-	}
-
-	#beginPrimary(create: Omit<Infer<typeof SurfaceCreate>, 'position' | 'mouseMode' | 'type'>): void {
-		const { width, height, stride, format, flags, mem } = create;
-		trace.create_guest_primary(width, height, stride, format, flags);
-		if (Math.abs(stride) * height > this.#vgamem)
-			throw new GuestBug(`primary surface of ${height} rows of ${stride} bytes is larger than the frame buffer`);
-		if (this.#mode === 'native') throw new GuestBug('primary surface is created twice');
-		if (stride % 4 !== 0) throw new GuestBug(`primary surface has a stride of ${stride}, no multiple of 4`);
-		if (this.#mode === 'vga') {
-			trace.exit_vga_mode();
-			this.vga.hide();
-			this.#parts.sink.reset();
-		}
-		this.#mode = 'native';
-		try {
-			this.#commands.surfaces.create(
-				0,
-				{ width, height, stride, format, data: mem },
-				(flags & SURF_FLAG_KEEP_DATA) !== 0,
-			);
-		} catch (error) {
-			throw new GuestBug(`primary surface: ${reason(error)}`);
-		}
-	}
-
-	#destroyPrimary(): void {
-		if (this.#mode !== 'native' && this.#mode !== 'compat') return;
-		trace.destroy_primary();
-		this.#drainRings();
-		this.#commands.destroySurface(0);
-		this.#mode = 'undefined';
-	}
-
-	#updateArea(): void {
-		const id = this.#header.view.getUint32(Ram.updateSurface, true);
-		const { left, top, right, bottom } = this.#header.read(Rect, Ram.updateArea);
-		trace.update_area(id, left, top, right, bottom);
-		if (id >= SURFACES) throw new GuestBug(`update of surface ${id}, there are ${SURFACES}`);
-		if (left === right || top === bottom) {
-			// Old drivers ask for nothing; QEMU complains and goes on.
-			this.#sendEvents(Interrupt.error);
-			return;
-		}
-		if (left < 0 || top < 0 || left > right || top > bottom)
-			throw new GuestBug(`update of area ${left},${top}..${right},${bottom}`);
-		this.#drainRings();
-		this.#commands.attempt('update_area', () => this.#commands.surfaces.writeBack(id, { left, top, right, bottom }));
-	}
-
-	/** Every surface's pixels to where the guest keeps them, before it sleeps. */
-	#flushSurfaces(): void {
-		this.#drainRings();
-		for (const id of this.#commands.surfaces.ids) {
-			const { width, height } = this.#commands.surfaces.get(id) ?? { width: 0, height: 0 };
-			const all = { left: 0, top: 0, right: width, bottom: height };
-			this.#commands.attempt('flush of a surface', () => this.#commands.surfaces.writeBack(id, all));
-		}
-	}
-
-	#monitorsConfig(): void {
-		const address = this.#header.view.getBigUint64(Ram.monitorsConfig, true);
-		if (address === 0n) return;
-		this.#commands.attempt('monitors_config', () => this.#heads.read(this.#commands.reader, address));
-		trace.monitors_config(this.#heads.count);
+	/** This adapter as its ports' commands see it. */
+	#adapter(): Adapter {
+		const qxl = this;
+		return {
+			get mode() {
+				return qxl.#mode;
+			},
+			set mode(mode) {
+				qxl.#mode = mode;
+			},
+			get ramBase() {
+				return qxl.pci.barAddress(BAR_RAM);
+			},
+			kick: () => this.#kick(),
+			drainRings: () => this.#drainRings(),
+			sendEvents: (events) => this.#sendEvents(events),
+			updateIrq: () => this.#updateIrq(),
+			hardReset: () => this.#hardReset(),
+			leaveVga: () => {
+				trace.exit_vga_mode();
+				this.vga.hide();
+				this.#parts.sink.reset();
+			},
+		};
 	}
 
 	// --- rings --------------------------------------------------------------------------------------------------
