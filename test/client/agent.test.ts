@@ -213,6 +213,7 @@ class Library implements Sides {
 		await arrived(path.slice(folder.length + 1), file);
 		await guest.shell(`echo "${when}: $(xclip -selection clipboard -o), and a file" >>/tmp/shown; sleep 0.3`);
 		t.log(`screenshot ${keepPng(`agent-${when.replaceAll(' ', '-')}`, await guest.screendump())}`);
+		t.pass();
 	}
 }
 
