@@ -125,7 +125,7 @@ async function listen(child: ChildProcess, shell: Shell, pulse: Pulse): Promise<
 	// What is left of the way from the first place to the last without the jumps.
 	const jumps = found.slips.reduce((sum, slip) => sum + (slip * RATE) / 1000, 0);
 	const pitch = found.slips.length > 5 ? Number.NaN : (found.lastLag - found.lag - jumps) / song.length;
-	const latency = probes.map(({ frame, at }) => recording.heardAt(frame + found.lag) - at);
+	const latency = probes.map(({ frame, at }) => recording.heardAt(frame + found.lastLag) - at);
 	return {
 		pieces: found,
 		gaps: gaps.length >= noticed.length ? gaps : noticed,

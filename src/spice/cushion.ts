@@ -6,7 +6,7 @@
  */
 
 /** ms: at first and in quiet times, and at most: both are delay that a listener may notice. */
-const LEAST = 60;
+const LEAST = 40;
 const MOST = 140;
 /** Played without running dry before the next start makes do with less, ms. */
 const CALM = 30_000;

@@ -261,8 +261,9 @@ export interface Pieces {
 	readonly good: number;
 	/** Where what was heard went on earlier (negative: something is missing) or later (a gap), ms. */
 	readonly slips: readonly number[];
-	/** Where the source begins in what was heard, samples. */
+	/** Where the source begins in what was heard, samples: as its first and as its last piece have it. */
 	readonly lag: number;
+	readonly lastLag: number;
 }
 
 /**
@@ -303,7 +304,7 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 	}
 	const sorted = [...found].sort((a, b) => a - b);
 	const good = found.filter((value) => value > 0.95).length / found.length;
-	return { median: sorted[sorted.length >> 1], good, slips, lag: first };
+	return { median: sorted[sorted.length >> 1], good, slips, lag: first, lastLag: lag };
 }
 
 /** Correlation of `piece` with `heard` from `from` on, by every `step`th sample; both swing around zero. */

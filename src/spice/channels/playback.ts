@@ -100,8 +100,18 @@ class PlaybackChannel implements ChannelBehaviour {
 	start(): void {
 		const mode = this.#opus ? AudioDataMode.opus : AudioDataMode.raw;
 		this.#send.mode({ time: this.#link.session.mmTime(), mode, data: new Uint8Array(0) });
+		if (this.#link.caps.has(PlaybackCap.latency)) this.#warmUp();
 		this.#link.onWritable = () => this.#flush();
 		this.#remove = this.#source.addSink(this.#sink());
+	}
+
+	/**
+	 * spice-gtk sets up its way to the sound card at the first start only, and what comes meanwhile stays behind for the
+	 * rest of the stream: so there is a first one without sound.
+	 */
+	#warmUp(): void {
+		this.#sendStart(this.#link.session.mmTime());
+		this.#send.stop();
 	}
 
 	closed(): void {
@@ -203,11 +213,17 @@ class PlaybackChannel implements ChannelBehaviour {
 		const { lowBandwidth } = this.#link.session;
 		if (this.#opus) this.#encoder = opusEncoder(lowBandwidth ? BITRATE_LOW_BANDWIDTH : BITRATE);
 		trace.start(this.#opus ? 'opus' : 'raw');
-		const { time } = this.#queue[0];
-		const { channels, rate: frequency } = HOST_AUDIO;
-		this.#send.start({ channels, format: AUDIO_FMT_S16, frequency, time });
+		this.#sendStart(this.#queue[0].time);
 		// Each start sets spice-gtk back to its own idea of it.
 		if (this.#link.caps.has(PlaybackCap.latency)) this.#send.latency({ latencyMs: CLIENT_LATENCY_MS });
+		// spice-gtk forgets a volume that it is told before it plays.
+		this.#volume.again();
+		this.#volume.flush();
+	}
+
+	#sendStart(time: number): void {
+		const { channels, rate: frequency } = HOST_AUDIO;
+		this.#send.start({ channels, format: AUDIO_FMT_S16, frequency, time });
 	}
 
 	/** From now on there is no sound that a client could set its clock by. */

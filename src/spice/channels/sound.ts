@@ -25,6 +25,11 @@ export class VolumeTeller {
 		this.#changed = true;
 	}
 
+	/** It must be told once more. */
+	again(): void {
+		this.#changed = true;
+	}
+
 	/** Sends what the client has not been told. */
 	flush(): void {
 		if (!this.#changed || !this.#volume) return;
