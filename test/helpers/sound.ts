@@ -274,8 +274,8 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 	const length = Math.floor(rate / 10);
 	const found: number[] = [];
 	const slips: number[] = [];
-	const first = onset(heard, peak(heard) / 4) - onset(source, peak(source) / 4);
-	let lag = first;
+	let first: number | undefined;
+	let lag = onset(heard, peak(heard) / 4) - onset(source, peak(source) / 4);
 	let reach = 0.3;
 	for (let from = length; from + length < source.length - length; from += length) {
 		const piece = source.subarray(from, from + length);
@@ -299,12 +299,13 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 		reach = best.value < 0.9 ? Math.min(1.5, reach + 0.1) : 0.3;
 		if (best.value < 0.9) continue;
 		const slip = ((best.shift - lag) / rate) * 1000;
-		if (Math.abs(slip) > 1 && found.length > 1) slips.push(Math.round(slip));
+		if (Math.abs(slip) > 1 && first !== undefined) slips.push(Math.round(slip));
 		lag = best.shift;
+		first ??= lag;
 	}
 	const sorted = [...found].sort((a, b) => a - b);
 	const good = found.filter((value) => value > 0.95).length / found.length;
-	return { median: sorted[sorted.length >> 1], good, slips, lag: first, lastLag: lag };
+	return { median: sorted[sorted.length >> 1], good, slips, lag: first ?? lag, lastLag: lag };
 }
 
 /** Correlation of `piece` with `heard` from `from` on, by every `step`th sample; both swing around zero. */
