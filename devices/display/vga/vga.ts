@@ -19,6 +19,7 @@ import {
 import { Dac } from './dac.ts';
 import { HostFrame } from './frame.ts';
 import { PlaneMemory, WINDOW_SIZE } from './memory.ts';
+import { VgaPorts } from './ports.ts';
 import { attribute, crtc, graphics, sequencer } from './registers.ts';
 import { linearRow, RasterRenderer } from './render.ts';
 import { currentScreen, type Screen, type VgaRegisters } from './screen.ts';
@@ -26,7 +27,6 @@ import { VbeDispi } from './vbe.ts';
 
 const trace = tracePoints('vga', {
 	mode: ['kind', 'width', 'height', 'bpp'],
-	vbe_write: ['index', 'value'],
 	refresh: ['kind', 'changed'],
 });
 
@@ -37,8 +37,6 @@ const IDLE_POLL = 100 * MS;
 /** The cursor shows for 16 of every 32 frames at 70 Hz, blinking characters for 32 of 64. */
 const CURSOR_PHASE = (16e9 / 70) | 0;
 const TEXT_PHASE = CURSOR_PHASE * 2;
-/** One frame, for the retrace bits. */
-const FIELD = 1e9 / 70;
 /** Size of the black picture before the guest has chosen one. */
 const POWER_ON = { width: 720, height: 400 } as const;
 
@@ -57,6 +55,7 @@ export class Vga implements Device {
 	readonly vbe: VbeDispi;
 	readonly #regs: VgaRegisters;
 	readonly #dac = new Dac();
+	readonly #ports: VgaPorts;
 	readonly #planes: PlaneMemory;
 	readonly #parts: VgaParts;
 	readonly #frame: HostFrame;
@@ -64,16 +63,6 @@ export class Vga implements Device {
 	readonly #timer: Timer;
 	readonly #guestPages: Uint8Array;
 	#line = new Uint32Array(0);
-
-	#sequencerIndex = 0;
-	#graphicsIndex = 0;
-	#crtcIndex = 0;
-	/** Bit 5: the palette belongs to the display; without it the screen is blank. */
-	#attributeIndex = 0;
-	/** The next write to 3C0h is data. */
-	#attributeData = false;
-	#misc = 0;
-	#feature = 0;
 
 	/** Whether this VGA is what the host shows; QXL's native mode takes the screen away. */
 	#shown = false;
@@ -109,7 +98,14 @@ export class Vga implements Device {
 				this.#changed();
 			},
 		});
-		this.#mapPorts();
+		this.#ports = new VgaPorts({
+			clock: parts.host.clock,
+			ports: parts.ports,
+			regs: this.#regs,
+			dac: this.#dac,
+			vbe: this.vbe,
+			changed: () => this.#changed(),
+		});
 		parts.mmio.map(0xa0000, WINDOW_SIZE, this.#planes, 'vga');
 		this.reset();
 	}
@@ -120,13 +116,7 @@ export class Vga implements Device {
 		this.vbe.reset();
 		this.#planes.latch = 0;
 		this.#planes.dirty.fill(0);
-		this.#sequencerIndex = 0;
-		this.#graphicsIndex = 0;
-		this.#crtcIndex = 0;
-		this.#attributeIndex = 0;
-		this.#attributeData = false;
-		this.#misc = 0;
-		this.#feature = 0;
+		this.#ports.reset();
 		this.#changed();
 	}
 
@@ -157,13 +147,7 @@ export class Vga implements Device {
 			dac: this.#dac.save(),
 			vbe: this.vbe.save(),
 			latch: this.#planes.latch,
-			sequencerIndex: this.#sequencerIndex,
-			graphicsIndex: this.#graphicsIndex,
-			crtcIndex: this.#crtcIndex,
-			attributeIndex: this.#attributeIndex,
-			attributeData: this.#attributeData,
-			misc: this.#misc,
-			feature: this.#feature,
+			...this.#ports.save(),
 		};
 	}
 
@@ -174,182 +158,8 @@ export class Vga implements Device {
 		this.#dac.restore(part('dac'));
 		this.vbe.restore(part('vbe'));
 		this.#planes.latch = Number(state.latch) >>> 0;
-		this.#sequencerIndex = Number(state.sequencerIndex) & 7;
-		this.#graphicsIndex = Number(state.graphicsIndex) & 15;
-		this.#crtcIndex = Number(state.crtcIndex) & 0xff;
-		this.#attributeIndex = Number(state.attributeIndex) & 0x3f;
-		this.#attributeData = state.attributeData === true;
-		this.#misc = Number(state.misc) & 0xff;
-		this.#feature = Number(state.feature) & 0xff;
+		this.#ports.restore(state);
 		this.#changed();
-	}
-
-	#mapPorts(): void {
-		const { ports } = this.#parts;
-		const bytes = (base: number, size: number) =>
-			ports.map(base, size, { read8: (o) => this.#read(base + o), write8: (o, v) => this.#write(base + o, v) }, 'vga');
-		bytes(0x3b4, 2);
-		bytes(0x3ba, 1);
-		bytes(0x3c0, 16);
-		bytes(0x3d4, 2);
-		bytes(0x3da, 1);
-		// Index at 1CEh, data at 1CFh and 1D0h, each 16 bits wide: the ranges overlap by a byte.
-		ports.map(
-			0x1ce,
-			4,
-			{
-				read16: (o) => (o === 0 ? this.vbe.index : o <= 2 ? this.vbe.read() : 0xffff),
-				write16: (o, value) => {
-					if (o === 0) this.vbe.index = value;
-					else if (o <= 2) this.#writeVbe(value);
-				},
-			},
-			'vbe',
-		);
-	}
-
-	#writeVbe(value: number): void {
-		trace.vbe_write(this.vbe.index, value);
-		this.vbe.write(value);
-	}
-
-	/** CRTC and status ports answer at 3Bxh or 3Dxh, as bit 0 of the miscellaneous output register says. */
-	#decodes(port: number): boolean {
-		const color = (this.#misc & 1) !== 0;
-		return (port & 0xff0) === 0x3b0 ? !color : (port & 0xff0) === 0x3d0 ? color : true;
-	}
-
-	#read(port: number): number {
-		if (!this.#decodes(port)) return 0xff;
-		switch (port) {
-			case 0x3c0:
-				return this.#attributeData ? 0 : this.#attributeIndex;
-			case 0x3c1:
-				return this.#regs.attribute.read(this.#attributeIndex & 0x1f, 1);
-			case 0x3c4:
-				return this.#sequencerIndex;
-			case 0x3c5:
-				return this.#regs.sequencer.read(this.#sequencerIndex, 1);
-			case 0x3c6:
-				return this.#dac.pixelMask;
-			case 0x3c7:
-				return this.#dac.state;
-			case 0x3c8:
-				return this.#dac.index;
-			case 0x3c9:
-				return this.#dac.read();
-			case 0x3ca:
-				return this.#feature;
-			case 0x3cc:
-				return this.#misc;
-			case 0x3ce:
-				return this.#graphicsIndex;
-			case 0x3cf:
-				return this.#regs.graphics.read(this.#graphicsIndex, 1);
-			case 0x3b4:
-			case 0x3d4:
-				return this.#crtcIndex;
-			case 0x3b5:
-			case 0x3d5:
-				return this.#regs.crtc.read(this.#crtcIndex, 1);
-			case 0x3ba:
-			case 0x3da:
-				this.#attributeData = false;
-				return this.#inputStatus();
-			default:
-				return 0;
-		}
-	}
-
-	#write(port: number, value: number): void {
-		if (!this.#decodes(port)) return;
-		switch (port) {
-			case 0x3c0:
-				this.#writeAttribute(value);
-				return;
-			case 0x3c2:
-				this.#misc = value & 0xef;
-				return;
-			case 0x3c4:
-				this.#sequencerIndex = value & 7;
-				return;
-			case 0x3c5:
-				this.#regs.sequencer.write(this.#sequencerIndex, 1, value);
-				this.#changed();
-				return;
-			case 0x3c6:
-				this.#dac.pixelMask = value;
-				this.#dac.invalidate();
-				this.#changed();
-				return;
-			case 0x3c7:
-				this.#dac.readFrom(value);
-				return;
-			case 0x3c8:
-				this.#dac.writeFrom(value);
-				return;
-			case 0x3c9:
-				if (this.#dac.write(value)) this.#changed();
-				return;
-			case 0x3ce:
-				this.#graphicsIndex = value & 15;
-				return;
-			case 0x3cf:
-				this.#regs.graphics.write(this.#graphicsIndex, 1, value);
-				this.#changed();
-				return;
-			case 0x3b4:
-			case 0x3d4:
-				this.#crtcIndex = value;
-				return;
-			case 0x3b5:
-			case 0x3d5:
-				this.#writeCrtc(value);
-				return;
-			case 0x3ba:
-			case 0x3da:
-				this.#feature = value & 0x10;
-				return;
-		}
-	}
-
-	#writeAttribute(value: number): void {
-		if (!this.#attributeData) {
-			const unblanks = (this.#attributeIndex ^ value) & 0x20;
-			this.#attributeIndex = value & 0x3f;
-			if (unblanks) this.#changed();
-		} else {
-			this.#regs.attribute.write(this.#attributeIndex & 0x1f, 1, value);
-			this.#changed();
-		}
-		this.#attributeData = !this.#attributeData;
-	}
-
-	#writeCrtc(value: number): void {
-		const regs = this.#regs.crtc;
-		const index = this.#crtcIndex;
-		if (index <= crtc.overflow.at && regs.verticalRetraceEnd & 0x80) {
-			// Protected but for bit 8 of line compare.
-			if (index === crtc.overflow.at) regs.overflow = (regs.overflow & ~0x10) | (value & 0x10);
-		} else {
-			regs.write(index, 1, value);
-		}
-		this.#changed();
-	}
-
-	/** Bit 0: not displaying; bit 3: vertical retrace. Guests wait for either, so both come and go in real proportion. */
-	#inputStatus(): number {
-		const { crtc } = this.#regs;
-		const total = (crtc.verticalTotal | ((crtc.overflow & 1) << 8) | ((crtc.overflow & 0x20) << 4)) + 2;
-		const shown = crtc.verticalDisplayEnd | ((crtc.overflow & 0x02) << 7) | ((crtc.overflow & 0x40) << 3);
-		const retrace = crtc.verticalRetraceStart | ((crtc.overflow & 4) << 6) | ((crtc.overflow & 0x80) << 2);
-		const at = ((this.#parts.host.clock.now() % FIELD) / FIELD) * total;
-		const line = Math.floor(at);
-		const columns = crtc.horizontalTotal + 5;
-		const displaying = line <= shown && (at - line) * columns <= crtc.horizontalDisplayEnd + 1;
-		// Two lines of retrace at least, so that a guest looking once a line cannot miss it.
-		const retracing = line >= retrace && line < retrace + Math.max(2, (crtc.verticalRetraceEnd - retrace) & 15);
-		return (displaying ? 0 : 1) | (retracing ? 8 : 0);
 	}
 
 	/** A VBE mode is set through its own registers; the VGA's are brought to match, as every VBE BIOS relies on. */
@@ -401,7 +211,7 @@ export class Vga implements Device {
 		this.#lastRefresh = now;
 		this.#scheduled = false;
 		const was = this.#screen;
-		if (this.#stale) this.#screen = currentScreen(this.#regs, this.vbe, (this.#attributeIndex & 0x20) !== 0, size);
+		if (this.#stale) this.#screen = currentScreen(this.#regs, this.vbe, this.#ports.screenOn, size);
 		const screen = this.#screen;
 		if (this.#stale && screen.kind !== 'blank') this.#resize(screen, was);
 		this.#dac.update();
