@@ -12,8 +12,8 @@ const MOST_PREFILL = 100;
 /** What lies here for a whole WINDOW beyond the prefill and this is dropped, ms: it would be delay for ever. */
 const SLACK = 60;
 const WINDOW = 500;
-/** Holds what a device may be late with after a stall of the host, ms. */
-const CAPACITY = 400;
+/** Holds what a device may be late with after a stall of the host, frames of the fastest one: 400 ms. */
+const CAPACITY = (HOST_AUDIO.rate * 4) / 10;
 
 export interface CaptureInfo {
 	readonly name: string;
@@ -35,7 +35,7 @@ export class Capture implements AudioSource {
 	appliesVolume = true;
 	readonly #changed: () => void;
 	readonly #pump: () => void;
-	#fifo = new FrameFifo(1);
+	readonly #fifo = new FrameFifo(CAPACITY);
 	#format: AudioFormat = HOST_AUDIO;
 	#resampler = new Resampler(HOST_AUDIO.rate, HOST_AUDIO.rate);
 	#active = false;
@@ -69,7 +69,7 @@ export class Capture implements AudioSource {
 		if (format.rate !== this.#resampler.to) this.#resampler = new Resampler(HOST_AUDIO.rate, format.rate);
 		else this.#resampler.reset();
 		this.#format = format;
-		this.#fifo = new FrameFifo(this.#framesIn(CAPACITY));
+		this.#fifo.clear();
 		this.#flowing = false;
 		this.#beginWindow();
 		this.#active = true;

@@ -15,6 +15,8 @@ const CUTOFF = 0.94;
 const MAX_PHASES = 1024;
 /** Input frames that are filtered at once. */
 const BLOCK = 1024;
+/** The filter is kept at this many places between two zero crossings; what lies between them is a straight line. */
+const STEPS = 512;
 
 export class Resampler {
 	readonly from: number;
@@ -23,8 +25,13 @@ export class Resampler {
 	readonly #step: number;
 	readonly #phases: number;
 	readonly #taps: number;
-	/** #table[phase] holds the filter for that place. */
-	readonly #table: readonly Float32Array[];
+	/** How much narrower than the input's the passband is, at most 1. */
+	readonly #ratio: number;
+	/**
+	 * #table[phase] holds the filter for that place, from its first use on: a guest may change its rate as fast as it can
+	 * write a register, so making one of these must cost next to nothing.
+	 */
+	readonly #table: (Float32Array | undefined)[];
 	/** Input frames not done with, as two channels; the filter of the next output frame begins at #index. */
 	readonly #left: Float32Array;
 	readonly #right: Float32Array;
@@ -40,10 +47,10 @@ export class Resampler {
 		const divisor = gcd(from, to);
 		this.#step = from / divisor;
 		this.#phases = to / divisor;
-		const ratio = Math.min(1, to / from);
-		const half = from === to ? 0 : Math.ceil(CROSSINGS / ratio);
+		this.#ratio = Math.min(1, to / from);
+		const half = from === to ? 0 : Math.ceil(CROSSINGS / this.#ratio);
 		this.#taps = half * 2;
-		this.#table = from === to ? [] : filterTable(Math.min(this.#phases, MAX_PHASES), half, ratio * CUTOFF);
+		this.#table = new Array(Math.min(this.#phases, MAX_PHASES)).fill(undefined);
 		this.#left = new Float32Array(this.#taps + BLOCK);
 		this.#right = new Float32Array(this.#taps + BLOCK);
 		// Silence came before: the first frame out is the first frame in.
@@ -91,7 +98,8 @@ export class Resampler {
 		const scale = this.#table.length / this.#phases;
 		let lost = 0;
 		while (this.#index + taps <= this.#filled) {
-			const filter = this.#table[Math.floor(this.#place * scale)];
+			const phase = Math.floor(this.#place * scale);
+			const filter = this.#table[phase] ?? this.#filterFor(phase);
 			let l = 0;
 			let r = 0;
 			for (let tap = 0, at = this.#index; tap < taps; tap++, at++) {
@@ -112,23 +120,35 @@ export class Resampler {
 		this.#index -= from;
 		return lost;
 	}
-}
 
-/** For each of `phases` places after a frame: the weights of `half` frames up to it and `half` after it. */
-function filterTable(phases: number, half: number, cutoff: number): Float32Array[] {
-	return Array.from({ length: phases }, (_, phase) => {
-		const weights = new Float64Array(half * 2);
+	/** The weights of the frames around a place `phase` after a frame. */
+	#filterFor(phase: number): Float32Array {
+		const middle = this.#taps / 2 - 1 + phase / this.#table.length;
+		const weights = new Float32Array(this.#taps);
 		let sum = 0;
-		for (let tap = 0; tap < half * 2; tap++) {
-			const distance = tap - (half - 1) - phase / phases;
-			const x = distance / half;
-			const window = Math.abs(x) < 1 ? bessel(BETA * Math.sqrt(1 - x * x)) / bessel(BETA) : 0;
-			const angle = Math.PI * distance * cutoff;
-			weights[tap] = window * (angle === 0 ? 1 : Math.sin(angle) / angle);
+		for (let tap = 0; tap < this.#taps; tap++) {
+			weights[tap] = lowPass(Math.abs(tap - middle) * this.#ratio);
 			sum += weights[tap];
 		}
-		return Float32Array.from(weights, (w) => w / sum);
+		for (let tap = 0; tap < this.#taps; tap++) weights[tap] /= sum;
+		this.#table[phase] = weights;
+		return weights;
+	}
+}
+
+let prototype: Float64Array | undefined;
+
+/** The filter `distance` from its middle, in samples of the lower rate. */
+function lowPass(distance: number): number {
+	prototype ??= Float64Array.from({ length: CROSSINGS * STEPS + 2 }, (_, i) => {
+		const x = i / STEPS / CROSSINGS;
+		const window = x < 1 ? bessel(BETA * Math.sqrt(1 - x * x)) / bessel(BETA) : 0;
+		const angle = (Math.PI * CUTOFF * i) / STEPS;
+		return window * (angle === 0 ? 1 : Math.sin(angle) / angle);
 	});
+	const at = Math.min(distance, CROSSINGS) * STEPS;
+	const below = Math.floor(at);
+	return prototype[below] + (prototype[below + 1] - prototype[below]) * (at - below);
 }
 
 /** The modified Bessel function of order 0. */
