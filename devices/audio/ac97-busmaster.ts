@@ -100,7 +100,7 @@ export class BusMaster {
 	/** A descriptor has been fetched since the registers were reset. */
 	#fetched = false;
 	#rate = 0;
-	/** One line in the log for each reset, however often the guest tries again. */
+	/** One line in the log for each reset of the machine, however often the guest tries again. */
 	#complained = false;
 	/** When the DMA began at its present rate, ns, and how many samples it has moved since. */
 	#since = 0;
@@ -134,13 +134,14 @@ export class BusMaster {
 		return (this.regs.sr & Sr.dch) === 0;
 	}
 
-	/** Power-on state, after a reset of the machine or a cold one of the controller. */
+	/** Power-on state. */
 	reset(): void {
 		this.#complained = false;
-		this.#clear();
+		this.clear();
 	}
 
-	#clear(): void {
+	/** Every register as after power-on: the guest resets this bus master or the controller. */
+	clear(): void {
 		this.#halt();
 		this.regs.reset();
 		this.#fetched = false;
@@ -188,7 +189,7 @@ export class BusMaster {
 		if (now & Cr.rr) {
 			// Bits that enable interrupts survive; everything else is as after power-on.
 			const kept = now & (Cr.ioce | Cr.feie | Cr.lvbie);
-			this.#clear();
+			this.clear();
 			this.regs.cr = kept;
 		} else if (now & ~was & Cr.rpbm) {
 			this.#resume();

@@ -183,7 +183,7 @@ export class Ac97 implements Device {
 	#control(now: number, was: number): void {
 		if (!(was & ~now & COLD_RESET_OFF)) return;
 		trace.cold_reset();
-		for (const box of this.#boxes) box.reset();
+		for (const box of this.#boxes) box.clear();
 		this.codec.reset();
 		this.#updateIrq();
 	}

@@ -1,5 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
+import { guestErrors } from '../../helpers/virtio-driver.ts';
 import { AudioBoard, MASTER, MC, MIXER, MS, PI, PO } from './machine.ts';
 
 const LIST = 0x1000;
@@ -290,6 +291,22 @@ test('addresses outside memory, and a bus master that may not master, end in a F
 	other.play(PO, LIST, 0);
 	t.is(other.sr(PO), FIFOE | DCH);
 	t.is(other.out.samples.length, 0);
+});
+
+test('a guest that errs again and again is told of once, whatever it resets', (t) => {
+	const log = guestErrors(() => {
+		const board = new AudioBoard();
+		board.describe(LIST, [[0xfffffff0, 0xffff]]);
+		for (let i = 0; i < 100; i++) {
+			board.ports.out32(MASTER + 0x2c, 2);
+			board.play(PO, LIST, 0);
+			board.host.advance(10 * MS);
+			t.is(board.sr(PO) & FIFOE, FIFOE);
+			board.ports.out8(MASTER + PO + 0xb, 2);
+			board.ports.out32(MASTER + 0x2c, 0);
+		}
+	});
+	t.is(log.length, 1);
 });
 
 test('two bus masters share one line: it falls when both are served', (t) => {
