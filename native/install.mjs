@@ -55,9 +55,9 @@ function headers() {
 }
 
 /**
- * Compiles native/build/Release/tsvm.node. `output` is where the compiler's words go.
+ * Compiles native/build/Release/tsvm.node. `output` is where the compiler's words go; `opus` tells if Opus is in it.
  * @param {'inherit' | 'pipe'} output
- * @returns {{ ok: true } | { ok: false, reason: string }}
+ * @returns {{ ok: true, opus: boolean } | { ok: false, reason: string }}
  */
 export function build(output = 'pipe') {
 	const script = nodeGyp();
@@ -69,9 +69,10 @@ export function build(output = 'pipe') {
 			encoding: 'utf8',
 			maxBuffer: 64 << 20,
 		});
-	let done = run('configure', '--', `-Dlz4_dir=${lz4Dir()}`, ...opusFlags());
+	const opus = opusFlags();
+	let done = run('configure', '--', `-Dlz4_dir=${lz4Dir()}`, ...opus);
 	if (done.status === 0) done = run('build');
-	if (done.status === 0) return { ok: true };
+	if (done.status === 0) return { ok: true, opus: opus.length > 0 };
 	const words = `${done.stdout ?? ''}\n${done.stderr ?? ''}`.split('\n');
 	const telling = words.find((line) => /error: |could not find|not found|No such file/i.test(line)) ?? '';
 	const reason = telling.replace(/^gyp ERR! (stack )?(Error: )?/, '').trim() || `node-gyp ended with ${done.status}`;
@@ -84,5 +85,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
 		const required = process.env.TSVM_REQUIRE_NATIVE === '1' || process.env.CI === 'true';
 		console.error(`tsvm: the native addon was not built (${result.reason}); install g++, make and python3`);
 		process.exitCode = required ? 1 : 0;
+	} else if (!result.opus) {
+		console.error('tsvm: built without Opus, sound is sent uncompressed; install libopus-dev and pkgconf for it');
 	}
 }

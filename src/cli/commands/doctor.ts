@@ -73,8 +73,11 @@ async function codecs(): Promise<Check> {
 		const advice = 'apt-get install build-essential python3, then tsvm run builds them; or npm rebuild';
 		return { name, state: 'lacking', detail: `${state.reason}; pictures are sent uncompressed`, advice };
 	}
-	const detail = state.addon.lz4 ? 'QUIC, LZ, LZ4' : 'QUIC, LZ';
-	return { name, state: 'ok', detail };
+	const { lz4, OpusEncoder } = state.addon;
+	const detail = ['QUIC', 'LZ', ...(lz4 ? ['LZ4'] : []), ...(OpusEncoder ? ['Opus'] : [])].join(', ');
+	if (OpusEncoder) return { name, state: 'ok', detail };
+	const advice = 'apt-get install libopus-dev pkgconf, then npm rebuild';
+	return { name, state: 'lacking', detail: `${detail}; sound is sent uncompressed`, advice };
 }
 
 async function firmware(): Promise<Check> {
