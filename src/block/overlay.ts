@@ -2,10 +2,10 @@
  * A throw-away layer over an image (--snapshot): the guest writes, the image below stays as it is. What was written
  * lives in a sparse file that has no name any more, so the host takes it back however the process ends.
  */
-import * as fs from 'node:fs';
 import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type BlockImage, TsvmError } from '../core/index.ts';
+import { readAt, writeAt } from './file-io.ts';
 import { closedError } from './raw.ts';
 
 /** Granule of copying. */
@@ -58,7 +58,7 @@ class Overlay implements BlockImage {
 			const own = this.#has(Math.floor((offset + at) / CLUSTER));
 			const end = this.#runEnd(offset + at, offset + into.length, own) - offset;
 			const part = into.subarray(at, end);
-			const work = own ? this.#readOwn(offset + at, part) : this.#base.read(offset + at, part);
+			const work = own ? readAt(this.#fd, offset + at, part) : this.#base.read(offset + at, part);
 			if (work) waits.push(work);
 			at = end;
 		}
@@ -119,30 +119,10 @@ class Overlay implements BlockImage {
 		return copy;
 	}
 
-	#readOwn(offset: number, into: Uint8Array): Promise<void> | undefined {
-		try {
-			for (let done = 0; done < into.length; ) {
-				const count = fs.readSync(this.#fd, into, done, into.length - done, offset + done);
-				if (count === 0) {
-					into.fill(0, done);
-					break;
-				}
-				done += count;
-			}
-			return undefined;
-		} catch (error) {
-			return Promise.reject(error);
-		}
-	}
-
 	#writeOwn(offset: number, from: Uint8Array): Promise<void> | undefined {
 		if (this.#closed) return Promise.reject(closedError());
-		try {
-			for (let done = 0; done < from.length; )
-				done += fs.writeSync(this.#fd, from, done, from.length - done, offset + done);
-		} catch (error) {
-			return Promise.reject(error);
-		}
+		const failed = writeAt(this.#fd, offset, from);
+		if (failed !== undefined) return failed;
 		const last = Math.floor((offset + from.length - 1) / CLUSTER);
 		for (let cluster = Math.floor(offset / CLUSTER); cluster <= last; cluster++)
 			this.#own[cluster >> 3] |= 1 << (cluster & 7);

@@ -5,6 +5,7 @@
 import * as fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import { type BlockImage, TsvmError } from '../core/index.ts';
+import { readAt, writeAt } from './file-io.ts';
 import { type ImageLock, lockImage } from './lock.ts';
 import { foreignFormat } from './probe.ts';
 
@@ -84,30 +85,12 @@ class RawImage implements BlockImage {
 
 	read(offset: number, into: Uint8Array): Promise<void> | undefined {
 		if (this.#closed) return Promise.reject(closedError());
-		try {
-			for (let done = 0; done < into.length; ) {
-				const count = fs.readSync(this.#fd, into, done, into.length - done, offset + done);
-				if (count === 0) {
-					into.fill(0, done);
-					break;
-				}
-				done += count;
-			}
-			return undefined;
-		} catch (error) {
-			return Promise.reject(error);
-		}
+		return readAt(this.#fd, offset, into);
 	}
 
 	write(offset: number, from: Uint8Array): Promise<void> | undefined {
 		if (this.#closed) return Promise.reject(closedError());
-		try {
-			for (let done = 0; done < from.length; )
-				done += fs.writeSync(this.#fd, from, done, from.length - done, offset + done);
-			return undefined;
-		} catch (error) {
-			return Promise.reject(error);
-		}
+		return writeAt(this.#fd, offset, from);
 	}
 
 	flush(): Promise<void> | undefined {
