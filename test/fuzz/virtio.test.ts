@@ -47,8 +47,8 @@ interface Subject {
 	readonly name: string;
 	readonly model: () => VirtioModel;
 	readonly modernOnly?: boolean;
-	/** What the host does meanwhile. */
-	readonly host?: (model: VirtioModel) => void;
+	/** What the host does meanwhile; `what` is any number below 100. */
+	readonly host?: (model: VirtioModel, what: number) => void;
 }
 
 const SUBJECTS: readonly Subject[] = [
@@ -64,17 +64,25 @@ const SUBJECTS: readonly Subject[] = [
 					{ backend: parrot(), name: 'x' },
 				],
 			}),
-		host: (model) => {
-			if (model instanceof VirtioSerial) for (const port of model.ports.values()) port.drained();
+		host: (model, what) => {
+			if (!(model instanceof VirtioSerial)) return;
+			for (const port of model.ports.values()) {
+				port.drained();
+				port.receive(new Uint8Array(what * 100));
+				// Comes and goes; it is there when the machine is saved and when it is restored.
+				if (what % 4 === 0) port.hostOpen(false);
+				port.hostOpen(true);
+			}
+			model.resize(what, 25);
 		},
 	},
 	{
 		name: 'balloon',
 		model: () => new VirtioBalloon({ deflateOnOom: true, freePageReporting: true, freePageHint: true }),
-		host: (model) => {
+		host: (model, what) => {
 			if (!(model instanceof VirtioBalloon)) return;
-			model.pollingInterval = 1;
-			model.target = MEMORY / 2;
+			model.pollingInterval = what % 3;
+			model.target = (MEMORY / 100) * what;
 			model.hintFreePages(() => {});
 		},
 	},
@@ -82,8 +90,8 @@ const SUBJECTS: readonly Subject[] = [
 		name: 'tablet',
 		model: () => new VirtioTablet(),
 		modernOnly: true,
-		host: (model) => {
-			if (model instanceof VirtioTablet) model.position(Math.random() < 0.5 ? 3 : 4, 5, 100, 100, 1, 1);
+		host: (model, what) => {
+			if (model instanceof VirtioTablet) model.position(what, 5, 100, 100, what & 1, what & 7);
 		},
 	},
 	{
@@ -140,7 +148,7 @@ const step = fc.oneof(
 	fc.record({ kind: fc.constant('jump' as const), n: queueNumber, to: fc.nat(0xffff) }),
 	fc.record({ kind: fc.constant('scribble' as const), at: address, value: fc.nat(0xffffffff) }),
 	fc.record({ kind: fc.constant('kick' as const), n: queueNumber }),
-	fc.record({ kind: fc.constant('host' as const) }),
+	fc.record({ kind: fc.constant('host' as const), what: fc.nat(99) }),
 	fc.record({ kind: fc.constant('time' as const), ms: fc.nat(2000) }),
 	fc.record({ kind: fc.constant('config' as const), at: fc.nat(64), width: fc.constantFrom(1, 2, 4), value: fc.nat() }),
 	fc.record({
@@ -220,7 +228,7 @@ function perform(driver: VirtioDriver, subject: Subject, s: Step, model: () => V
 			driver.settle();
 			break;
 		case 'host':
-			subject.host?.(driver.device.model);
+			subject.host?.(driver.device.model, s.what);
 			driver.settle();
 			break;
 		case 'time':
