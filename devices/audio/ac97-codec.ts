@@ -49,7 +49,7 @@ const PR3 = 0x0800;
 const OUT_STEPS = 0x1f;
 const GAIN_STEPS = 0x0f;
 const STEP_DB = 1.5;
-/** PCM out volume at 0 (table 5-9). */
+/** PCM out volume at 0 (analog mixer input gain registers). */
 const PCM_MOST_DB = 12;
 const SILENCE: AudioVolume = { left: 0, right: 0, mute: true };
 
