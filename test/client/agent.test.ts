@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { PNG } from 'pngjs';
 import { buildImage } from '../../images/index.ts';
+import { START_AGENT, STOP_AGENT } from '../helpers/agent-service.ts';
 import { Guest } from '../helpers/guest.ts';
 import { keepPng } from '../helpers/picture.ts';
 import { Probe } from '../helpers/probe.ts';
@@ -23,13 +24,6 @@ const FILE_BYTES = 20 * MEGABYTE;
 const DOWNLOADS = '/home/demo/Downloads';
 /** Whatever has to happen between guest and client; far more than it takes. */
 const PATIENCE_MS = 40_000;
-/** The agent of the system, and that of the desktop's user. */
-const START_AGENT = [
-	'spice-vdagentd -X; sleep 0.3',
-	'setpriv --reuid 1000 --regid 1000 --clear-groups env -i HOME=/home/demo PATH=/usr/bin:/bin DISPLAY=:0 ' +
-		'XAUTHORITY=/home/demo/.Xauthority XDG_RUNTIME_DIR=/run/user/1000 spice-vdagent',
-].join('; ');
-const STOP_AGENT = 'pkill -x spice-vdagentd; while pgrep -x "spice-vdagent(d)?" >/dev/null; do sleep 0.1; done';
 
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-agent-'));
 const dragSource = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'test', 'client', 'drag-source.py');

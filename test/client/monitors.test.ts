@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { buildImage } from '../../images/index.ts';
 import { WEBDAV_PORT } from '../../src/spice/channels/port.ts';
+import { START_AGENT, STOP_AGENT } from '../helpers/agent-service.ts';
 import { Guest } from '../helpers/guest.ts';
 import { findPicture, keepPng, type Picture } from '../helpers/picture.ts';
 import { Probe } from '../helpers/probe.ts';
@@ -203,6 +204,12 @@ test.serial("the guest's pointer is where the client's is, with all its buttons"
 	await waitFor(async () => (await buttons()).length >= wanted.length, 'five clicks');
 	t.deepEqual(await buttons(), wanted);
 	await guest.shell('pkill -f "xev -geometry"; true');
+	// Without the agent it is VMware's mouse that knows where the pointer is to be; the client sees no difference.
+	await guest.shell(STOP_AGENT);
+	await desktop.expectPointer(t, { x: origin.x + 200, y: origin.y + 650 }, { x: 200, y: 650 });
+	t.is(await mode(), 'client');
+	await guest.shell(START_AGENT);
+	await desktop.expectPointer(t, { x: origin.x + 300, y: origin.y + 700 }, { x: 300, y: 700 });
 });
 
 test.serial('the screen is as large as the window', async (t) => {
