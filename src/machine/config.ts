@@ -7,7 +7,8 @@ import { TsvmError } from '../core/index.ts';
 import { formatSize, KiB, MiB, Path, refuse, Size, UnixPath } from './config-kit.ts';
 
 import { Chardev, Device, Drive } from './devices.ts';
-import { displaySizes, PlanError, planDevices } from './plan.ts';
+import { PlanError } from './plan.ts';
+import { displaySizes, planDevices } from './planner.ts';
 
 export { formatSize, parseSize } from './config-kit.ts';
 

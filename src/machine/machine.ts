@@ -28,7 +28,8 @@ import type {
 import { Drives } from './drives.ts';
 import { Inputs } from './inputs.ts';
 import { deviceTree, pciTree } from './inspect.ts';
-import { type Plan, planDevices } from './plan.ts';
+import type { Plan } from './plan.ts';
+import { planDevices } from './planner.ts';
 import { RunLoop } from './runloop.ts';
 import { type Chardevs, closeAll, openChardevs, openSerials, type SerialPorts } from './serials.ts';
 import { spiceControl, startSpice } from './spice.ts';

@@ -8,7 +8,8 @@ import { parseWords, wordHelp, wordOptions } from '../../src/cli/words.ts';
 import { TsvmError } from '../../src/core/index.ts';
 import { type MachineOptions, parseConfig } from '../../src/machine/config.ts';
 import { CHARDEV_BACKENDS, DRIVERS } from '../../src/machine/devices.ts';
-import { type Plan, planDevices } from '../../src/machine/plan.ts';
+import type { Plan } from '../../src/machine/plan.ts';
+import { planDevices } from '../../src/machine/planner.ts';
 import { tsvm } from '../helpers/guest.ts';
 
 const MIB = 1 << 20;

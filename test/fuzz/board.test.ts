@@ -11,7 +11,7 @@ import type { DeviceState } from '../../src/core/index.ts';
 import type { CpuBackend } from '../../src/cpu/backend.ts';
 import { Board } from '../../src/machine/board.ts';
 import { parseConfig } from '../../src/machine/config.ts';
-import { planDevices } from '../../src/machine/plan.ts';
+import { planDevices } from '../../src/machine/planner.ts';
 import { virtioParts } from '../../src/machine/virtio.ts';
 import { Display } from '../../src/spice/display/display.ts';
 import { FakeBoard, FakeVideoMemory } from '../helpers/board.ts';
