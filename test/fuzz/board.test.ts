@@ -84,6 +84,8 @@ function rig(): Rig {
 
 const value = fc.oneof(fc.nat(0xff), fc.nat(0xffffffff), fc.constantFrom(0, 0xffff, 0xffffffff));
 const width = fc.constantFrom(8, 16, 32);
+/** Long enough for the longest count of a timer; not often, because the shortest one then ends 70 000 times. */
+const seldom = { weight: 1, arbitrary: fc.nat(60 * MS) };
 /** Ports that something answers at, more often than not: most of the rest is empty. */
 const step = fc.oneof(
 	fc.record({ kind: fc.constant('in' as const), where: fc.nat(), width }),
@@ -92,7 +94,7 @@ const step = fc.oneof(
 	fc.record({ kind: fc.constant('store' as const), where: fc.nat(), width, value }),
 	fc.record({ kind: fc.constant('config' as const), where: fc.nat(0xffffff), value }),
 	fc.record({ kind: fc.constant('scribble' as const), where: fc.nat(), value }),
-	fc.record({ kind: fc.constant('time' as const), value: fc.nat(2 * MS) }),
+	fc.record({ kind: fc.constant('time' as const), value: fc.oneof({ weight: 30, arbitrary: fc.nat(2 * MS) }, seldom) }),
 );
 
 /** The address that `where` stands for: spread evenly over what is mapped. */
