@@ -264,6 +264,27 @@ test("the agent's messages and tokens go both ways, and it may come and go", asy
 	t.deepEqual(warnings, []);
 });
 
+test("a client that gets no new tokens with an agent keeps those that it has, over the agent's life", async (t) => {
+	const agent = new FakeAgent();
+	const { port, warnings } = await serve(t, {}, { agent });
+	const link = await ClientChannel.link({ port }, ChannelType.main);
+	t.teardown(() => link.close());
+	const send = link.sender(main.client);
+	// For nobody: it is returned.
+	send.agentData({ data: Buffer.alloc(3) });
+	t.is((await link.read(main.server.agentToken)).numTokens, 1);
+	agent.connected = true;
+	agent.client?.agentConnected();
+	await link.next(main.server.agentConnected[0]);
+	send.agentStart({ numTokens: 7 });
+	for (let i = 0; i < CLIENT_TOKENS; i++) send.agentData({ data: Buffer.alloc(1) });
+	await until(() => agent.calls.length === CLIENT_TOKENS + 3, 'all of its messages');
+	t.deepEqual(warnings, []);
+	send.agentData({ data: Buffer.alloc(1) });
+	await link.closed;
+	t.is(warnings.length, 1);
+});
+
 for (const [name, size, count] of [
 	['more messages than it has tokens', 1, CLIENT_TOKENS + 1],
 	['a message over the limit', 2049, 1],
