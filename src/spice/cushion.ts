@@ -42,9 +42,11 @@ export class Cushion {
 	/** Silence to send ahead of `waiting` ms of sound, ms. */
 	missing(waiting: number): number {
 		if (this.left > 0) return 0;
-		const late = this.#until === undefined ? 0 : (this.#now() - this.#until) | 0;
+		if (this.#until === undefined) return Math.max(0, this.#target - waiting);
+		const late = (this.#now() - this.#until) | 0;
 		if (late > 0) this.#ranDry(late);
-		return Math.max(0, this.#target - waiting);
+		// In the middle more is on its way: what the server is late by is what the client will have in hand.
+		return Math.max(0, LEAST - waiting);
 	}
 
 	/** `ms` of sound went out. */

@@ -29,6 +29,8 @@ export interface SoundOptions {
 
 /** Packets that wait for a client that does not take them: 100 ms. */
 const QUEUE = 10;
+/** Packets that one turn of the mixer may bring: 300 ms. */
+const BURST = 30;
 const PACKET_MS = (PACKET_FRAMES * 1000) / HOST_AUDIO.rate;
 const PACKET_SAMPLES = PACKET_FRAMES * HOST_AUDIO.channels;
 const SILENCE = new Int16Array(PACKET_SAMPLES);
@@ -83,6 +85,8 @@ class PlaybackChannel implements ChannelBehaviour {
 	/** The packet that is being filled, samples. */
 	#packet = new Int16Array(PACKET_SAMPLES);
 	#filled = 0;
+	/** A flush is on its way. */
+	#flushing = false;
 	#packets = 0;
 	#dropped = 0;
 
@@ -161,14 +165,25 @@ class PlaybackChannel implements ChannelBehaviour {
 			at += part.length;
 			if (this.#filled === PACKET_SAMPLES) this.#enqueue();
 		}
-		this.#flush();
+		this.#flushSoon();
+	}
+
+	/** After a stall the mixer brings many packets at once, and how many they are says how much silence they need ahead. */
+	#flushSoon(): void {
+		if (this.#flushing || this.#queue.length === 0) return;
+		this.#flushing = true;
+		queueMicrotask(() => {
+			this.#flushing = false;
+			if (!this.#link.closed) this.#flush();
+		});
 	}
 
 	#enqueue(): void {
 		this.#queue.push({ time: this.#stamps.next(), samples: this.#packet });
 		this.#packet = new Int16Array(PACKET_SAMPLES);
 		this.#filled = 0;
-		while (this.#queue.length > QUEUE) {
+		const most = this.#link.writable ? BURST : QUEUE;
+		while (this.#queue.length > most) {
 			const packet = this.#queue.shift()!;
 			this.#dropped++;
 			trace.dropped(packet.time);
