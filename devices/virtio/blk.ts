@@ -1,6 +1,6 @@
 /** The block device: reads, writes, flushes, discards, zeroes. Virtio 1.2, 5.2. */
 import { type BlockImage, RegisterFile, registers, type StateValue, tracePoints } from '../../src/core/index.ts';
-import { geometryOf, SECTOR } from '../ide/geometry.ts';
+import { type Geometry, geometryOf, SECTOR } from '../ide/geometry.ts';
 import { type Chain, RingError } from './chain.ts';
 import { DeviceType, features, type VirtioBus, type VirtioModel } from './virtio.ts';
 
@@ -87,6 +87,12 @@ interface Request {
 	done: number;
 }
 
+/** Whole blocks a track, where cylinders are no whole number of blocks: as QEMU's virtio_blk_update_config. */
+function sectorsOfTrack({ size }: BlockImage, { heads, sectors }: Geometry, blockSize: number): number {
+	const uneven = Math.floor(size / heads / sectors) % blockSize !== 0;
+	return uneven ? sectors - (sectors % (blockSize / SECTOR)) : sectors;
+}
+
 export class VirtioBlk implements VirtioModel {
 	readonly name = 'virtio-blk';
 	readonly type = DeviceType.block;
@@ -133,7 +139,7 @@ export class VirtioBlk implements VirtioModel {
 			config.seg_max = QUEUE_SIZE - 2;
 			config.cylinders = shape.cylinders;
 			config.heads = shape.heads;
-			config.sectors = shape.sectors;
+			config.sectors = sectorsOfTrack(image, shape, logicalBlockSize);
 			config.blk_size = logicalBlockSize;
 			config.physical_block_exp = Math.log2(physicalBlockSize / logicalBlockSize);
 			config.min_io_size = (options.minIoSize ?? 0) / logicalBlockSize;

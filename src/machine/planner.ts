@@ -20,6 +20,9 @@ const FIXED_SLOTS = ['the host bridge', 'the ISA bridge', 'the display'];
 const LAST_SLOT = 31;
 const IDE_PLACES = 4;
 const MAX_PORT = 30;
+/** virtio 1.2, 5.2.4: min_io_size has 16 bits, in logical blocks; a transfer of half a GiB suits nobody. */
+const MOST_MIN_IO = 0xffff;
+const MOST_OPT_IO = 512 * MiB;
 
 /** Throws PlanError. */
 export function planDevices(config: Pluggable): Plan {
@@ -183,6 +186,11 @@ class Planner {
 		const { logical_block_size: logical, physical_block_size: physical } = device;
 		if ((physical ?? logical ?? 512) < (logical ?? 512))
 			throw new PlanError(at, 'physical_block_size is less than logical_block_size');
+		for (const name of ['min_io_size', 'opt_io_size'] as const)
+			if ((device[name] ?? 0) % (logical ?? 512) !== 0)
+				throw new PlanError(at, `${name} is no multiple of the logical block size`);
+		if ((device.min_io_size ?? 0) / (logical ?? 512) > MOST_MIN_IO || (device.opt_io_size ?? 0) > MOST_OPT_IO)
+			throw new PlanError(at, 'min_io_size or opt_io_size is too large', 'give less, or none');
 		return {
 			...plan,
 			virtio: {

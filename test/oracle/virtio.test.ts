@@ -26,6 +26,11 @@ interface Subject {
 const silent = { write: (bytes: Uint8Array) => bytes.length, attach: () => {}, close: () => {} };
 const DISK = 24 << 20;
 
+const NO_SCSI = {
+	line: 'QEMU port +0x0 (4): 0x71006ed4; tsvm port +0x0 (4): 0x79006e54',
+	reason: 'QEMU offers SCSI requests (bit 7), which need a fixed layout (no bit 27), and then refuses each',
+};
+
 const SUBJECTS: readonly Subject[] = [
 	{
 		name: 'virtio-serial-pci',
@@ -35,10 +40,19 @@ const SUBJECTS: readonly Subject[] = [
 	{
 		name: 'virtio-blk-pci,drive=disk',
 		model: () => new VirtioBlk({ image: new MemoryImage(DISK) }),
-		legacyDifference: {
-			line: 'QEMU port +0x0 (4): 0x71006ed4; tsvm port +0x0 (4): 0x79006e54',
-			reason: 'QEMU offers SCSI requests (bit 7), which need a fixed layout (no bit 27), and then refuses each',
-		},
+		legacyDifference: NO_SCSI,
+	},
+	{
+		name: 'virtio-blk-pci,drive=other,logical_block_size=4096,physical_block_size=16384,min_io_size=8192,opt_io_size=65536',
+		model: () =>
+			new VirtioBlk({
+				image: new MemoryImage(DISK),
+				logicalBlockSize: 4096,
+				physicalBlockSize: 16384,
+				minIoSize: 8192,
+				optIoSize: 65536,
+			}),
+		legacyDifference: NO_SCSI,
 	},
 	{ name: 'virtio-rng-pci', model: () => new VirtioRng((into) => void into.fill(7)) },
 	{ name: 'virtio-tablet-pci', model: () => new VirtioTablet(), modernOnly: true },
@@ -72,6 +86,8 @@ async function pair(
 		'iothread,id=thread',
 		'-blockdev',
 		`driver=null-co,node-name=disk,size=${DISK},read-zeroes=on`,
+		'-blockdev',
+		`driver=null-co,node-name=other,size=${DISK},read-zeroes=on`,
 	];
 	for (const [n, { name, model }] of subjects.entries()) {
 		const { slot } = place(n);
