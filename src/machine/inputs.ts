@@ -52,18 +52,10 @@ export class Inputs implements InputEvents {
 		this.#mouse = mouse;
 	}
 
-	/** Adds an absolute pointer; returns the way to take it out. */
-	addPointer(pointer: AbsolutePointer): () => void {
+	addPointer(pointer: AbsolutePointer): void {
 		this.#pointers.push(pointer);
 		pointer.onActive = () => this.#changed();
 		if (pointer.active) this.#changed();
-		return () => {
-			const at = this.#pointers.indexOf(pointer);
-			if (at < 0) return;
-			this.#pointers.splice(at, 1);
-			pointer.onActive = undefined;
-			this.#changed();
-		};
 	}
 
 	get absolute(): boolean {
