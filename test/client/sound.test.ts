@@ -2,7 +2,7 @@
  * The guest's sound in real clients: remote-viewer's is recorded behind PulseAudio, spice-gtk's as it decodes it. What
  * was heard is compared with what the guest played, and what the guest recorded with what the client was given.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -12,7 +12,7 @@ import test, { type ExecutionContext } from 'ava';
 import { buildImage } from '../../images/index.ts';
 import { Guest } from '../helpers/guest.ts';
 import { Pulse } from '../helpers/pulse.ts';
-import { level, pieces, pitch, readWav, sweep, wavBytes } from '../helpers/sound.ts';
+import { level, pieces, pitch, readWav, resample, sweep, wavBytes } from '../helpers/sound.ts';
 import { waitFor, XDisplay } from '../helpers/x11.ts';
 
 const RATE = 48000;
@@ -80,9 +80,18 @@ class Listener {
 	}
 }
 
+/** A sentence, at espeak-ng's own rate and at the client's. */
+function speech(): { readonly wav: Buffer; readonly samples: Float64Array } {
+	const path = join(scratch, 'speech.wav');
+	execFileSync('espeak-ng', ['-w', path, 'The quick brown fox jumps over the lazy dog, and the guest is heard.']);
+	const { rate, channels } = readWav(path);
+	return { wav: readFileSync(path), samples: resample(channels[0], rate / RATE) };
+}
+const voice = speech();
+
 /** What a guest plays lies on a disk, a slot of 4 MiB for each file; the last slot takes what it recorded. */
 const SLOT = 4 << 20;
-const files = { song: wavBytes(RATE, [song]), flat: wavBytes(RATE, [flat]) };
+const files = { song: wavBytes(RATE, [song]), flat: wavBytes(RATE, [flat]), voice: voice.wav };
 const RECORDED = Object.keys(files).length;
 
 function soundDisk(name: string): string {
@@ -224,6 +233,15 @@ async function inRemoteViewer(
 	await shell('amixer -q -c0 set Master 100%');
 	t.true(heard.median > 0.95, `${heard.median}`);
 	t.true(heard.good > 0.8, `${heard.good}`);
+
+	const talk = pulse.record();
+	await waitFor(() => talk.frames > RATE / 2, 'the recording');
+	await shell('aplay -q /tmp/voice.wav');
+	await sleep(700);
+	const understood = pieces(voice.samples, (await talk.stop())[0], RATE);
+	t.log('a voice', understood);
+	t.true(understood.median > 0.95, `${understood.median}`);
+	t.true(understood.good > 0.7, `${understood.good}`);
 
 	// Volume and mute of the guest's mixer are heard, and the song goes on for a viewer that comes in its middle.
 	const second = pulse.record();

@@ -268,7 +268,8 @@ export interface Pieces {
 
 /**
  * How much of `source` is in `heard`, piece by piece: what a listener hears where a pause has moved the rest. The source
- * is looked for where the first sound is. A piece that is found nowhere near counts as 0.
+ * is looked for where the first sound is. A piece that is found nowhere near counts as 0; one that is next to silence
+ * does not count.
  */
 export function pieces(source: Float64Array, heard: Float64Array, rate: number): Pieces {
 	const length = Math.floor(rate / 10);
@@ -277,8 +278,10 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 	let first: number | undefined;
 	let lag = onset(heard, peak(heard) / 4) - onset(source, peak(source) / 4);
 	let reach = 0.3;
+	const quiet = level(source) / 4;
 	for (let from = length; from + length < source.length - length; from += length) {
 		const piece = source.subarray(from, from + length);
+		if (level(piece) < quiet) continue;
 		const at = (shift: number, step = 1) =>
 			from + shift < 0 || from + shift + length > heard.length ? 0 : likenessAt(piece, heard, from + shift, step);
 		let best = { shift: lag, value: 0 };

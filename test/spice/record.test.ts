@@ -49,6 +49,10 @@ test('the client is asked while somebody records; raw samples arrive as they are
 	t.true(left.length > 480 * 45, `${left.length}`);
 	t.true(correlation(source440, left, 0, 0, 15_000) > 0.9999);
 	t.is(source().overruns, 0);
+	t.is(source().underruns, 0);
+	clock.advance(500 * MS);
+	send.data({ time: 0, data: bytes(tone(0, 480)) });
+	await until(() => source().underruns === 1, 'the count of the pause');
 	capture.stop();
 	await channel.read(messages.stop);
 });

@@ -23,6 +23,8 @@ const { channels, rate } = HOST_AUDIO;
 const FRAME_BYTES = channels * 2;
 /** Samples that wait to be fetched, 300 ms. */
 const CAPACITY = (rate * channels * 3) / 10;
+/** A client that sends nothing for longer than this while it is asked to has stumbled. */
+const LATE_MS = 200;
 /** RFC 6716, 2.1.4: a packet holds at most 120 ms. */
 const LONGEST_PACKET = (rate * channels * 12) / 100;
 
@@ -49,6 +51,9 @@ class RecordChannel implements ChannelBehaviour {
 	/** Frames that came while somebody recorded, and packets that pushed out older ones. */
 	#received = 0;
 	#overruns = 0;
+	/** When the last packet came, multimedia time; and how often it took too long. */
+	#last: number | undefined;
+	#underruns = 0;
 	/** One packet of the client's. */
 	#scratch = new Int16Array(LONGEST_PACKET);
 
@@ -83,7 +88,7 @@ class RecordChannel implements ChannelBehaviour {
 				name: `SPICE client ${this.#link.client.host}:${this.#link.client.port}`,
 				active: this.#recording,
 				frames: this.#received,
-				underruns: 0,
+				underruns: this.#underruns,
 				overruns: this.#overruns,
 				buffered: (this.#waiting.level / channels / rate) * 1000,
 			}),
@@ -100,6 +105,7 @@ class RecordChannel implements ChannelBehaviour {
 
 	#record(on: boolean): void {
 		this.#recording = on;
+		this.#last = undefined;
 		this.#waiting.clear();
 		this.#flush();
 	}
@@ -141,6 +147,9 @@ class RecordChannel implements ChannelBehaviour {
 
 	/** The first `count` samples of the scratch buffer. */
 	#keep(count: number): void {
+		const now = this.#link.session.mmTime();
+		if (this.#last !== undefined && ((now - this.#last) | 0) > LATE_MS) this.#underruns++;
+		this.#last = now;
 		this.#received += count / channels;
 		if (this.#waiting.level + count > CAPACITY) this.#overruns++;
 		this.#waiting.put(this.#scratch.subarray(0, count));
