@@ -58,7 +58,9 @@ const recordedAt = join(folder, 'recorded.img');
 let desktop: InnerGuest;
 let spoken: Float64Array;
 
-test.serial.before(async () => {
+test.serial.before(async (t) => {
+	// The image may have to be made first.
+	t.timeout(900_000);
 	const voice = join(folder, 'voice.wav');
 	execFileSync('espeak-ng', ['-w', voice, VOICE]);
 	const { rate, channels } = readWav(voice);
