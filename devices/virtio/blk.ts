@@ -64,6 +64,7 @@ const FLAG_UNMAP = 1;
 const trace = tracePoints('virtio-blk', {
 	request: ['type', 'sector', 'length'],
 	done: ['type', 'status'],
+	host_error: ['type', 'message'],
 });
 
 export interface BlkOptions {
@@ -314,7 +315,10 @@ export class VirtioBlk implements VirtioModel {
 					then();
 					if (this.#active.has(request)) this.#advance(request);
 				}),
-			() => this.#resume(request, always, () => this.#complete(request, IO_ERROR)),
+			(error: unknown) => {
+				trace.host_error(request.type, error instanceof Error ? error.message : String(error));
+				this.#resume(request, always, () => this.#complete(request, IO_ERROR));
+			},
 		);
 		return false;
 	}
