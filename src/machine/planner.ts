@@ -29,6 +29,9 @@ export function planDevices(config: Pluggable): Plan {
 	return new Planner(config).plan();
 }
 
+/** Devices with the transport's words. */
+type VirtioDevice = Extract<Device, { readonly packed?: boolean }>;
+
 class Planner {
 	readonly #config: Pluggable;
 	readonly #slots: (string | undefined)[] = [...FIXED_SLOTS];
@@ -50,15 +53,14 @@ class Planner {
 		const soundSlot = sound?.addr ?? (this.#config.sound ? this.#free('AC97', SOUND_SLOT) : SOUND_SLOT);
 		const serials = this.#serials();
 		const balloonDevice = this.#one('virtio-balloon-pci');
-		const place = (device: DeviceOf<'virtio-rng-pci'> | undefined, driver: string) => this.#place(device, driver);
 		const planned = {
 			soundSlot,
 			serials,
 			balloon: balloon ? this.#place(balloonDevice, 'virtio-balloon-pci', BALLOON_SLOT) : undefined,
 			...this.#storage(),
 			rngs: [
-				...(rng ? [place(undefined, 'virtio-rng-pci')] : []),
-				...this.#all('virtio-rng-pci').map((device) => place(device, device.driver)),
+				...(rng ? [this.#place(undefined, 'virtio-rng-pci')] : []),
+				...this.#all('virtio-rng-pci').map((device) => this.#place(device, device.driver)),
 			],
 			tablet: this.#pointer('virtio-tablet-pci', tablet),
 			keyboard: this.#pointer('virtio-keyboard-pci', false),
@@ -98,9 +100,9 @@ class Planner {
 		return slot;
 	}
 
-	#place(device: DeviceOf<'virtio-rng-pci'> | Device | undefined, driver: string, wish?: number): VirtioPlace {
-		const words: Partial<DeviceOf<'virtio-rng-pci'>> =
-			device && 'addr' in device ? (device as DeviceOf<'virtio-rng-pci'>) : ((device ?? {}) as object);
+	/** Where a virtio device goes and how it shows itself; without `device` it has no words of its own. */
+	#place(device: VirtioDevice | undefined, driver: string, wish?: number): VirtioPlace {
+		const words: Partial<VirtioDevice> = device ?? {};
 		const transport = {
 			packed: words.packed ?? this.#config.packedRings,
 			disableModern: words['disable-modern'] ?? false,
