@@ -1,10 +1,12 @@
 /** Ports of a real guest, with spice-gtk at their other end: bytes both ways, opening and closing, waiting for each other. */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { Guest } from '../helpers/guest.ts';
 import { Probe } from '../helpers/probe.ts';
+import { waitFor } from '../helpers/x11.ts';
 
 const NAME = 'org.tsvm.test.0';
 const PORT = `/dev/virtio-ports/${NAME}`;
@@ -14,7 +16,11 @@ const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest(
 
 test.serial('a program in the guest and one at the client talk through a named port', async (t) => {
 	const port = ['--chardev', `spiceport,id=p,name=${NAME}`, '--device', `virtserialport,chardev=p,name=${NAME}`];
-	const guest = await Guest.start(port);
+	const folder = mkdtempSync(join(tmpdir(), 'tsvm-ports-'));
+	t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+	const kept = join(folder, 'kept');
+	const file = ['--chardev', `file,id=f,path=${kept}`, '--device', 'virtserialport,chardev=f,name=org.tsvm.file'];
+	const guest = await Guest.start([...port, ...file]);
 	t.teardown(() => guest.stop());
 	await guest.until('TSVM-SHELL-READY');
 	const probe = new Probe(['--port', String(guest.port)]);
@@ -69,5 +75,13 @@ test.serial('a program in the guest and one at the client talk through a named p
 	await probe.do('connect');
 	guest.send(`echo again >${PORT}\n`);
 	await opened(true);
+	await opened(false);
+
+	// A port of the host's, and a guest that is reset with its end open.
+	await guest.shell('sha256sum /much >/dev/virtio-ports/org.tsvm.file');
+	await waitFor(() => readFileSync(kept, 'latin1') === `${sha256(much)}  /much\n`, 'what the guest wrote in the file');
+	guest.send(`exec 3<>${PORT}\n`);
+	await opened(true);
+	await guest.qmp('system_reset');
 	await opened(false);
 });
