@@ -10,9 +10,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { buildImage } from '../../images/index.ts';
+import { CapSet } from '../../src/spice/caps.ts';
+import { ChannelType } from '../../src/spice/protocol/constants.ts';
+import { PlaybackCap, playback } from '../../src/spice/protocol/playback.ts';
+import { AudioDataMode } from '../../src/spice/protocol/sound.ts';
 import { Guest } from '../helpers/guest.ts';
 import { Pulse } from '../helpers/pulse.ts';
 import { level, pieces, pitch, readWav, resample, sweep, wavBytes } from '../helpers/sound.ts';
+import { SpiceClient } from '../helpers/spice-client.ts';
 import { waitFor, XDisplay } from '../helpers/x11.ts';
 
 const RATE = 48000;
@@ -116,6 +121,31 @@ function recorded(path: string): Float64Array {
 	writeFileSync(wav, bytes.subarray(0, 44 + size));
 	return readWav(wav).channels[0];
 }
+
+test.serial('the command line decides whether clients hear, and how', async (t) => {
+	const nothing = join(scratch, 'empty.img');
+	writeFileSync(nothing, new Uint8Array(1 << 20));
+	const caps = CapSet.of(PlaybackCap.volume, PlaybackCap.latency, PlaybackCap.opus);
+	for (const [flags, mode] of [
+		[[], AudioDataMode.opus],
+		[['--playback-compression', 'off'], AudioDataMode.raw],
+		[['--audio', 'none'], undefined],
+		[['--no-sound'], undefined],
+	] as const) {
+		const guest = await Guest.start([nothing, '--memory', '32M', ...flags]);
+		t.teardown(() => guest.stop());
+		const client = await SpiceClient.connect({ port: guest.port });
+		const types = client.channels.map(([type]) => type);
+		const there = [ChannelType.playback, ChannelType.record].map((type) => types.includes(type));
+		t.deepEqual(there, mode === undefined ? [false, false] : [true, true], flags.join(' '));
+		if (mode !== undefined) {
+			const channel = await client.open(ChannelType.playback, caps);
+			t.is((await channel.read(playback.server.mode)).mode, mode, flags.join(' '));
+		}
+		client.close();
+		await guest.stop();
+	}
+});
 
 test.serial('debian-mini with Debian’s ALSA tools: spice-gtk and remote-viewer hear it and are heard', async (t) => {
 	const mini = await buildImage('debian-mini');
