@@ -2,7 +2,9 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import test from 'ava';
+import { buildImage } from '../../images/index.ts';
 import { Guest, tsvm } from '../helpers/guest.ts';
+import { InnerGuest } from '../helpers/inner-guest.ts';
 import { waitFor } from '../helpers/x11.ts';
 
 const MIB = 2 ** 20;
@@ -88,4 +90,28 @@ test.serial('with free page reporting memory comes back by itself; out of memory
 	await guest.shell('dd if=/dev/zero of=/t/f bs=1M count=150 2>/dev/null', 120_000);
 	t.is(await guest.shell('stat -c %s /t/f'), String(150 * MIB));
 	t.true((await actual(guest)) > 96 * MIB);
+});
+
+test.serial('asked for hints, the guest names what is free, and goes on', async (t) => {
+	const { kernel, initrd, append } = await buildImage('debian-mini');
+	const guest = await InnerGuest.start({
+		kernel,
+		initrd,
+		append,
+		memory: '256M',
+		devices: [{ driver: 'virtio-balloon-pci', 'free-page-hint': true }],
+		spice: null,
+	});
+	t.teardown(() => guest.stop());
+	await guest.until('TSVM-SHELL-READY');
+	const { balloon } = guest.machine;
+	const bytes = await new Promise<number>((done, refuse) => {
+		if (!balloon?.hintFreePages(done)) refuse(new Error('the driver does not give hints'));
+	});
+	t.true(bytes > 128 * MIB, `${bytes / MIB} MiB`);
+	t.is(await guest.shell('seq 1 50000 | md5sum | cut -c1-32'), createHash('md5').update(LINES).digest('hex'));
+	t.true(
+		balloon?.hintFreePages(() => {}),
+		'the round is over',
+	);
 });
