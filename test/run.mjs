@@ -60,7 +60,7 @@ function step(what, command, args) {
 	console.log(`${what} ok (${seconds(start)} s)`);
 }
 
-/** Unit tests run three files at a time, as some wait for others' programs; a guest or a client wants the machine for itself. */
+/** Unit tests run three files at a time, as some wait for other programs; a guest or client wants the host to itself. */
 async function runTests() {
 	const files = testFiles(join('dist', 'test'));
 	const select = (file) =>
