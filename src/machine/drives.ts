@@ -104,8 +104,8 @@ export class Drives {
 	}
 
 	/**
-	 * Firmware's boot paths: those with a bootindex, then the others in an order such as `cd`. Among hard disks, those on
-	 * the virtio bus come first.
+	 * Firmware's boot paths: those with a bootindex, then the others in an order such as `cd`. Among hard disks, those
+	 * of the IDE bus come first, as under QEMU: a disk for data on the virtio bus does not keep a machine from booting.
 	 */
 	bootOrder(letters: string): string[] {
 		const disks = this.#virtio.map(({ slot, bootindex }) => ({
@@ -116,7 +116,7 @@ export class Drives {
 		const drives = this.#slots.map(({ channel, unit, drive, bootindex }) => {
 			return { path: bootPath.ide(channel, unit), bootindex, letter: drive instanceof AtapiCdrom ? 'd' : 'c' };
 		});
-		const all = [...disks, ...drives].map(({ path, bootindex = Number.MAX_VALUE, letter }) => {
+		const all = [...drives, ...disks].map(({ path, bootindex = Number.MAX_VALUE, letter }) => {
 			return { path, bootindex, rank: letters.indexOf(letter) };
 		});
 		return all
