@@ -16,7 +16,7 @@ import { PlaybackCap, playback } from '../../src/spice/protocol/playback.ts';
 import { AudioDataMode } from '../../src/spice/protocol/sound.ts';
 import { Guest } from '../helpers/guest.ts';
 import { Pulse } from '../helpers/pulse.ts';
-import { level, pieces, pitch, readWav, resample, sweep, wavBytes } from '../helpers/sound.ts';
+import { level, pieces, pitch, readWav, resample, sweep, toneShare, wavBytes } from '../helpers/sound.ts';
 import { SpiceClient } from '../helpers/spice-client.ts';
 import { waitFor, XDisplay } from '../helpers/x11.ts';
 
@@ -309,3 +309,53 @@ async function inRemoteViewer(
 	t.true(said.median > 0.95, `${said.median}`);
 	t.true(said.good > 0.8, `${said.good}`);
 }
+
+test.serial(
+	'debian-desktop at remote-viewer: speaker-test and aplay are heard, the agent takes the client’s volume',
+	async (t) => {
+		const image = await buildImage('debian-desktop');
+		if (!image.disk) throw new Error('debian-desktop has no disk');
+		const guest = await Guest.start([
+			...['--memory', '512M', '--drive', `file=${image.disk},if=ide,format=raw,snapshot=on`],
+			...['--drive', `file=${soundDisk('desktop.img')},if=virtio,format=raw`],
+		]);
+		t.teardown(() => guest.stop());
+		const pulse = await Pulse.start();
+		t.teardown(() => pulse.stop());
+		const display = await XDisplay.start(1280, 1024);
+		t.teardown(() => display.stop());
+		await guest.until('TSVM-DESKTOP-OK', 240_000);
+		await guest.shell(fetchFiles(''));
+
+		await guest.shell('amixer -q -c0 set Master 50%; amixer -q -c0 set PCM 100%');
+		display.spawn('remote-viewer', [`spice://127.0.0.1:${guest.port}`], pulse.env);
+		const master = () => guest.shell('amixer -c0 sget Master');
+		await waitFor(async () => (await master()).includes('[100%]'), `the client's volume: ${await master()}`, 40_000);
+
+		const recording = pulse.record();
+		const now = () => recording.samples(Math.max(0, recording.frames - RATE / 2))[0];
+		await guest.shell('speaker-test -c 2 -t sine -f 1000 -l 1 -s 1 >/dev/null &');
+		let tone: Float64Array = new Float64Array(0);
+		await waitFor(
+			() => {
+				tone = now();
+				return toneShare(tone, RATE, 1000) > 0.99;
+			},
+			'the tone of speaker-test',
+			30_000,
+		);
+		t.true(Math.abs(pitch(tone, RATE, 1000) - 1000) < 1, `${pitch(tone, RATE, 1000)} Hz`);
+		await recording.stop();
+		await guest.shell('while pidof speaker-test >/dev/null; do sleep 0.2; done');
+		await sleep(1000);
+
+		const second = pulse.record();
+		await waitFor(() => second.frames > RATE / 2, 'the recording');
+		await guest.shell('aplay -q /tmp/song.wav');
+		await sleep(700);
+		const heard = pieces(song, (await second.stop())[0], RATE);
+		t.log('debian-desktop', heard);
+		t.true(heard.median > 0.95, `${heard.median}`);
+		t.true(heard.good > 0.8, `${heard.good}`);
+	},
+);
