@@ -16,7 +16,11 @@ const rounds = Number(process.argv[2] ?? 3);
 const MEMORY_MIB = 256;
 const MIB = 1 << 20;
 const DISK_MIB = 512;
-const SEQUENTIAL = 1024;
+/** Bytes of a request, and how many of them. */
+const SEQUENTIAL = [
+	[MIB, 1024],
+	[64 << 10, 8192],
+];
 const RANDOM = 10_000;
 const STREAM = 96 * MIB;
 const LIMIT_MS = 90_000;
@@ -105,9 +109,11 @@ async function measure(who: 'tsvm' | 'qemu', figures: Figures): Promise<void> {
 			['write', 'w'],
 		]) {
 			// Once unmeasured: both translate the guest's code when it runs for the first time.
-			await line.io(`time /dev/vda ${letter} ${MIB} ${SEQUENTIAL / 2} seq`);
-			const sequential = await line.io(`time /dev/vda ${letter} ${MIB} ${SEQUENTIAL} seq`);
-			note(`disk, sequential ${what}, MB/s`, (SEQUENTIAL * MIB) / 1e6 / sequential);
+			for (const [size, count] of SEQUENTIAL) {
+				await line.io(`time /dev/vda ${letter} ${size} ${count / 2} seq`);
+				const seconds = await line.io(`time /dev/vda ${letter} ${size} ${count} seq`);
+				note(`disk, sequential ${size >> 10} KiB ${what}, MB/s`, (size * count) / 1e6 / seconds);
+			}
 			await line.io(`time /dev/vda ${letter} 4096 ${RANDOM / 2} rand`);
 			const random = await line.io(`time /dev/vda ${letter} 4096 ${RANDOM} rand`);
 			note(`disk, random 4k ${what}, requests/s`, RANDOM / random);
