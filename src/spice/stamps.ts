@@ -4,6 +4,12 @@
  * backwards, which spice-gtk would not bear.
  */
 
+/**
+ * Clients' clocks run this much behind while no sound sets them, ms: room for sound to arrive in. libspice-server's
+ * default.
+ */
+export const MM_TIME_LEAD_MS = 400;
+
 /** Stamps are brought back to the clock after so many packets, by the least that any of them was late. */
 const REVIEW = 100;
 /** Less than this is left alone, ms. */

@@ -10,6 +10,7 @@ import type { MouseModes } from '../mouse.ts';
 import { MainCap, NotifySeverity, NotifyVisibility } from '../protocol/constants.ts';
 import { receiver, type Sender, sender } from '../protocol/kit.ts';
 import { main } from '../protocol/main.ts';
+import { MM_TIME_LEAD_MS } from '../stamps.ts';
 
 export interface MainChannelHost {
 	/** Shown as the window's title; '' for none. */
@@ -33,8 +34,6 @@ const LOW_BANDWIDTH = 10 * 1024 * 1024;
 /** Below the limit but above this, a test is made again: our own thread may have been busy with the guest. */
 const SURELY_LOW = 2 * 1024 * 1024;
 const NET_TESTS = 3;
-/** The clients' clock runs this much behind, room for sound to arrive in. libspice-server's default. */
-const MM_TIME_LEAD_MS = 400;
 /** For clients that size their caches by it; libspice-server sends the QXL ram's size. */
 const RAM_HINT = 64 * 1024 * 1024;
 

@@ -13,7 +13,7 @@ import { receiver, type Sender, sender } from '../protocol/kit.ts';
 import { main } from '../protocol/main.ts';
 import { PlaybackCap, playback } from '../protocol/playback.ts';
 import { AUDIO_FMT_S16, AudioDataMode, PACKET_FRAMES } from '../protocol/sound.ts';
-import { MediaStamps } from '../stamps.ts';
+import { MediaStamps, MM_TIME_LEAD_MS } from '../stamps.ts';
 import { VolumeTeller } from './sound.ts';
 
 /** What plays: the machine's mixer. */
@@ -39,8 +39,6 @@ const SILENCE = new Int16Array(PACKET_SAMPLES);
  * with the guest's buffer is more than a conversation bears; with GStreamer it does not care.
  */
 const CLIENT_LATENCY_MS = 100;
-/** How far clients' clocks run behind while no sound sets them; the main channel's greeting says the same. */
-const MM_TIME_LEAD_MS = 400;
 /** Bits a second. 10 ms of music are transparent at the first, and still good on a thin line at the second. */
 const BITRATE = 160_000;
 const BITRATE_LOW_BANDWIDTH = 64_000;
