@@ -122,14 +122,11 @@ async function listen(child: ChildProcess, shell: Shell, pulse: Pulse): Promise<
 	const found = pieces(song, left, RATE);
 	const noticed = found.slips.filter((slip) => Math.abs(slip) > NOTICED);
 	const gaps = silences(left);
-	// What is left of the way from the first place to the last without the jumps.
-	const jumps = found.slips.reduce((sum, slip) => sum + (slip * RATE) / 1000, 0);
-	const pitch = found.slips.length > 5 ? Number.NaN : (found.lastLag - found.lag - jumps) / song.length;
 	const latency = probes.map(({ frame, at }) => recording.heardAt(frame + found.lastLag) - at);
 	return {
 		pieces: found,
 		gaps: gaps.length >= noticed.length ? gaps : noticed,
-		pitch,
+		pitch: found.stretch,
 		latency,
 		cpu,
 	};

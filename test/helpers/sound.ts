@@ -264,6 +264,8 @@ export interface Pieces {
 	/** Where the source begins in what was heard, samples: as its first and as its last piece have it. */
 	readonly lag: number;
 	readonly lastLag: number;
+	/** How much longer (positive) or shorter what was heard is, where nothing jumps for the longest time: its pitch's error. */
+	readonly stretch: number;
 }
 
 /**
@@ -279,6 +281,8 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 	let lag = onset(heard, peak(heard) / 4) - onset(source, peak(source) / 4);
 	let reach = 0.3;
 	const quiet = level(source) / 4;
+	let run = { from: 0, lag: 0 };
+	let longest = { length: 0, stretch: 0 };
 	for (let from = length; from + length < source.length - length; from += length) {
 		const piece = source.subarray(from, from + length);
 		if (level(piece) < quiet) continue;
@@ -303,12 +307,15 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 		if (best.value < 0.9) continue;
 		const slip = ((best.shift - lag) / rate) * 1000;
 		if (Math.abs(slip) > 1 && first !== undefined) slips.push(Math.round(slip));
+		if (Math.abs(slip) > 1 || first === undefined) run = { from, lag: best.shift };
+		else if (from - run.from > longest.length)
+			longest = { length: from - run.from, stretch: (best.shift - run.lag) / (from - run.from) };
 		lag = best.shift;
 		first ??= lag;
 	}
 	const sorted = [...found].sort((a, b) => a - b);
 	const good = found.filter((value) => value > 0.95).length / found.length;
-	return { median: sorted[sorted.length >> 1], good, slips, lag: first ?? lag, lastLag: lag };
+	return { median: sorted[sorted.length >> 1], good, slips, lag: first ?? lag, lastLag: lag, stretch: longest.stretch };
 }
 
 /** Correlation of `piece` with `heard` from `from` on, by every `step`th sample; both swing around zero. */
