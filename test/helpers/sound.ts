@@ -294,7 +294,7 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 			if (value > best.value) best = { shift, value };
 		};
 		for (let shift = lag - 8; shift <= lag + 8; shift++) look(shift);
-		if (best.value < 0.9) {
+		if (best.value < 0.9 || first === undefined) {
 			const far = Math.floor(reach * rate);
 			for (let shift = lag - far; shift <= lag + far; shift += 3) look(shift, 4);
 			const { shift: coarse } = best;
