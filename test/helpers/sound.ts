@@ -299,7 +299,7 @@ export function pieces(source: Float64Array, heard: Float64Array, rate: number):
 			for (let shift = lag - far; shift <= lag + far; shift += 3) look(shift, 4);
 			const { shift: coarse } = best;
 			best = { shift: coarse, value: 0 };
-			for (let shift = coarse - 2; shift <= coarse + 2; shift++) look(shift);
+			for (let shift = coarse - 24; shift <= coarse + 24; shift++) look(shift);
 		}
 		found.push(best.value);
 		// What is lost for longer is looked for further away.
