@@ -15,6 +15,8 @@ import { end, type Guest, quantile, startQemu, startTsvm, untilMarker } from './
 const connects = Number(process.argv[2] ?? 20);
 const keys = Number(process.argv[3] ?? 60);
 const MEMORY_MIB = 256;
+/** Until a guest at its shell is at rest, and what translates it as well, ms. */
+const REST_MS = 15_000;
 const IDLE_SECONDS = 10;
 /** Clock ticks a second of /proc/PID/stat. */
 const TICKS = 100;
@@ -91,7 +93,7 @@ async function measure(who: 'tsvm' | 'qemu', guest: Guest, port: number): Promis
 	const child = who === 'qemu' ? startQemu(guest, port) : startTsvm(guest, port);
 	try {
 		await untilMarker(child, 'TSVM-SHELL-READY');
-		await sleep(5000);
+		await sleep(REST_MS);
 		const pid = child.pid ?? 0;
 		const before = cpuSeconds(pid);
 		await sleep(IDLE_SECONDS * 1000);
