@@ -105,7 +105,7 @@ async function cpuOfPlaying(child: ChildProcess, shell: Shell): Promise<number> 
 	await shell.run('aplay -q /tmp/song.wav &');
 	await sleep(3000);
 	const share = await cpuShare(child);
-	await shell.run('killall aplay');
+	await shell.run('pkill aplay');
 	await sleep(2000);
 	return share;
 }
