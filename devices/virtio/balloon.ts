@@ -93,6 +93,8 @@ export class VirtioBalloon implements VirtioModel {
 	#hinting = false;
 	#hintDone: ((bytes: number) => void) | undefined;
 	#hinted = 0;
+	/** Memory that may still go back in this kick, bytes. */
+	#left = 0;
 	#errors = 0;
 
 	constructor(options: BalloonOptions = {}) {
@@ -164,6 +166,7 @@ export class VirtioBalloon implements VirtioModel {
 	}
 
 	kicked(n: number): void {
+		this.#left = this.#ram;
 		if (n === 0) this.#inflate();
 		else if (n === 1) this.#deflate();
 		else if (n === this.#statsQueue) this.#takeStatistics();
@@ -186,7 +189,13 @@ export class VirtioBalloon implements VirtioModel {
 		this.onChange?.(this.actual);
 	}
 
+	/** Buffers may overlap without end; no honest guest gives up more than there is before it runs again. */
 	#discard(address: number, length: number): void {
+		this.#left -= Math.max(length, PAGE);
+		if (this.#left < 0) {
+			this.#mistake('more memory is given up than there is');
+			return;
+		}
 		trace.discard(address, length);
 		this.#bus?.host.dma.discard?.(address, length);
 	}

@@ -175,6 +175,17 @@ test('pages that the guest reports as free go back at once', (t) => {
 	);
 });
 
+test('more memory than there is, in buffers that overlap or are tiny, does not hold the host', (t) => {
+	const { driver, discarded } = rig({ freePageReporting: true });
+	const crumbs = { in: new Array<number>(1000).fill(1), indirect: true };
+	const errors = guestErrors(() => driver.send(REPORTS, crumbs, crumbs));
+	t.is(discarded.length, (4 * MIB) / PAGE);
+	t.true(errors.length > 0 && errors.length <= 4, errors.join('; '));
+	t.regex(errors[0], /more memory is given up than there is/);
+	driver.request(REPORTS, { in: [PAGE] });
+	t.is(discarded.length, (4 * MIB) / PAGE + 1, 'the next ones are taken');
+});
+
 test('with a pattern in free pages, which would be lost, nothing goes back', (t) => {
 	const { driver, discarded } = rig({ freePageReporting: true });
 	driver.writeConfig(Config.poison, 4, 0xaaaaaaaa);
