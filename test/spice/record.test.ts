@@ -108,8 +108,7 @@ test('volume and mute of the recording are told; a client that comes later is as
 	await until(() => mixer.info().sources.length === 0, 'its end');
 	const next = await (await connect()).open(ChannelType.record, VOLUME);
 	await next.read(messages.start);
-	await next.read(messages.mute);
-	t.pass();
+	t.deepEqual(await next.read(messages.mute), { mute: 1 });
 });
 
 test('a client without a volume is told none', async (t) => {
