@@ -6,6 +6,7 @@
 import type { Duplex } from 'node:stream';
 import { tracePoints, WireError } from '../core/index.ts';
 import type { CapSet } from './caps.ts';
+import { Gather } from './gather.ts';
 import { OutputQueue } from './output.ts';
 import { BASE_LAST, baseClient, baseServer } from './protocol/base.ts';
 import { CommonCap, channelName, LinkError } from './protocol/constants.ts';
@@ -123,11 +124,9 @@ export class ChannelLink {
 	/** writable was seen false and onWritable is owed. */
 	#blocked = false;
 
-	readonly #header: Uint8Array;
-	#headerFill = 0;
+	readonly #header: Gather;
 	#type = 0;
-	#body: Uint8Array | undefined;
-	#bodyFill = 0;
+	#body: Gather | undefined;
 
 	#pingId = 0;
 	readonly #pings = new Map<number, number>();
@@ -146,7 +145,7 @@ export class ChannelLink {
 		this.client = options.client;
 		this.server = options.server;
 		this.#mini = options.commonCaps.has(CommonCap.miniHeader);
-		this.#header = new Uint8Array(this.#mini ? MINI_HEADER : FULL_HEADER);
+		this.#header = new Gather(this.#mini ? MINI_HEADER : FULL_HEADER);
 		this.#output = new OutputQueue(options.stream, options.secure, () => {
 			this.#lastProgress = performance.now();
 			this.#wake();
@@ -361,23 +360,16 @@ export class ChannelLink {
 		let at = 0;
 		while (at < chunk.length && !this.#closed) {
 			if (this.#body !== undefined) {
-				const count = Math.min(this.#body.length - this.#bodyFill, chunk.length - at);
-				this.#body.set(chunk.subarray(at, at + count), this.#bodyFill);
-				this.#bodyFill += count;
-				at += count;
-				if (this.#bodyFill === this.#body.length) {
-					const body = this.#body;
-					this.#body = undefined;
-					this.#deliver(body);
-				}
+				at += this.#body.take(chunk, at);
+				if (!this.#body.full) return;
+				const { bytes } = this.#body;
+				this.#body = undefined;
+				this.#deliver(bytes);
 				continue;
 			}
-			const count = Math.min(this.#header.length - this.#headerFill, chunk.length - at);
-			this.#header.set(chunk.subarray(at, at + count), this.#headerFill);
-			this.#headerFill += count;
-			at += count;
-			if (this.#headerFill < this.#header.length) return;
-			this.#headerFill = 0;
+			at += this.#header.take(chunk, at);
+			if (!this.#header.full) return;
+			this.#header.clear();
 			const size = this.#readHeader();
 			if (size > this.#maxMessage) {
 				this.fail(LinkError.invalidData, `message ${this.#type} of ${size} bytes is over ${this.#maxMessage}`);
@@ -385,14 +377,13 @@ export class ChannelLink {
 				this.#deliver(chunk.subarray(at, at + size));
 				at += size;
 			} else {
-				this.#body = new Uint8Array(size);
-				this.#bodyFill = 0;
+				this.#body = new Gather(size);
 			}
 		}
 	}
 
 	#readHeader(): number {
-		const view = new DataView(this.#header.buffer);
+		const view = new DataView(this.#header.bytes.buffer);
 		this.#type = view.getUint16(this.#mini ? 0 : 8, true);
 		return view.getUint32(this.#mini ? 2 : 10, true);
 	}

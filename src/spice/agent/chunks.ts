@@ -1,11 +1,11 @@
 /** The guest's end: chunks of two byte streams, one after the other. vd_agent.h, VDIChunkHeader. */
 import { WireError, wire } from '../../core/index.ts';
+import { Gather } from '../gather.ts';
 import { ChunkHeader, VdpPort } from './messages.ts';
 
 export class ChunkReader {
 	readonly #client: (data: Uint8Array) => void;
-	readonly #header = new Uint8Array(ChunkHeader.min);
-	#headerFill = 0;
+	readonly #header = new Gather(ChunkHeader.min);
 	#port = 0;
 	#left = 0;
 
@@ -25,13 +25,10 @@ export class ChunkReader {
 				at += count;
 				continue;
 			}
-			const count = Math.min(this.#header.length - this.#headerFill, data.length - at);
-			this.#header.set(data.subarray(at, at + count), this.#headerFill);
-			this.#headerFill += count;
-			at += count;
-			if (this.#headerFill < this.#header.length) return;
-			this.#headerFill = 0;
-			const { port, size } = wire.decode(ChunkHeader, this.#header);
+			at += this.#header.take(data, at);
+			if (!this.#header.full) return;
+			this.#header.clear();
+			const { port, size } = wire.decode(ChunkHeader, this.#header.bytes);
 			if (port !== VdpPort.client && port !== VdpPort.server) throw new WireError(`chunk for port ${port}`);
 			this.#port = port;
 			this.#left = size;
@@ -39,7 +36,7 @@ export class ChunkReader {
 	}
 
 	reset(): void {
-		this.#headerFill = 0;
+		this.#header.clear();
 		this.#left = 0;
 	}
 }

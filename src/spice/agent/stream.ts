@@ -4,6 +4,7 @@
  */
 import { type Codec, WireError, wire } from '../../core/index.ts';
 import { MAX_AGENT_DATA } from '../agent.ts';
+import { Gather } from '../gather.ts';
 import { MessageHeader, PROTOCOL } from './messages.ts';
 
 /** What becomes of a message: it goes on as it comes, is thrown away, or is given to `collected` whole. */
@@ -24,13 +25,12 @@ const MAX_COLLECTED = 16 * 1024;
 
 export class MessageStream {
 	readonly #sink: MessageSink;
-	readonly #header = new Uint8Array(MessageHeader.min);
-	#headerFill = 0;
+	readonly #header = new Gather(MessageHeader.min);
 	#type = 0;
 	#verdict: Verdict = 'drop';
 	/** Bytes of the body that are still to come. */
 	#left = 0;
-	#body: Uint8Array | undefined;
+	#body: Gather | undefined;
 
 	constructor(sink: MessageSink) {
 		this.#sink = sink;
@@ -44,19 +44,16 @@ export class MessageStream {
 				at += this.#continue(data.subarray(at));
 				continue;
 			}
-			const count = Math.min(this.#header.length - this.#headerFill, data.length - at);
-			this.#header.set(data.subarray(at, at + count), this.#headerFill);
-			this.#headerFill += count;
-			at += count;
-			if (this.#headerFill < this.#header.length) return;
-			this.#headerFill = 0;
+			at += this.#header.take(data, at);
+			if (!this.#header.full) return;
+			this.#header.clear();
 			at += this.#begin(data.subarray(at));
 		}
 	}
 
 	/** Forgets a message that has come in part. */
 	reset(): void {
-		this.#headerFill = 0;
+		this.#header.clear();
 		this.#left = 0;
 		this.#body = undefined;
 	}
@@ -68,21 +65,20 @@ export class MessageStream {
 	}
 
 	#begin(data: Uint8Array): number {
-		const { protocol, type, size } = wire.decode(MessageHeader, this.#header);
+		const { protocol, type, size } = wire.decode(MessageHeader, this.#header.bytes);
 		if (protocol !== PROTOCOL) throw new WireError(`agent message of protocol ${protocol}`);
 		this.#type = type;
 		this.#left = size;
 		this.#verdict = this.#sink.judge(type);
 		if (this.#verdict === 'collect') {
 			if (size > MAX_COLLECTED) throw new WireError(`agent message ${type} of ${size} bytes`);
-			this.#body = new Uint8Array(size);
-			if (size === 0) this.#collect(data);
-			return 0;
+			this.#body = new Gather(size);
+			return this.#collect(data);
 		}
 		if (this.#verdict === 'drop') return 0;
 		const count = Math.min(size, data.length, MAX_AGENT_DATA - MessageHeader.min);
 		const piece = new Uint8Array(MessageHeader.min + count);
-		piece.set(this.#header);
+		piece.set(this.#header.bytes);
 		piece.set(data.subarray(0, count), MessageHeader.min);
 		this.#left -= count;
 		this.#sink.piece(piece);
@@ -99,13 +95,13 @@ export class MessageStream {
 	}
 
 	#collect(data: Uint8Array): number {
-		const body = this.#body ?? new Uint8Array(0);
-		const count = Math.min(this.#left, data.length);
-		body.set(data.subarray(0, count), body.length - this.#left);
+		const body = this.#body;
+		if (!body) return 0;
+		const count = body.take(data, 0);
 		this.#left -= count;
-		if (this.#left > 0) return count;
+		if (!body.full) return count;
 		this.#body = undefined;
-		this.#sink.collected(this.#type, body);
+		this.#sink.collected(this.#type, body.bytes);
 		return count;
 	}
 }
