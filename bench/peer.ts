@@ -1,5 +1,6 @@
 /** The peer beside which tsvm is measured: QEMU's TCG with libspice-server, the same board and devices. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -79,7 +80,22 @@ export async function end(child: ChildProcess): Promise<void> {
 	await gone;
 }
 
+/** Clock ticks a second of /proc/PID/stat. */
+const TICKS = 100;
+
+/** What a process has used so far, in user and kernel mode. */
+export function cpuSeconds(pid: number): number {
+	const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1].split(' ');
+	return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
 export function quantile(values: readonly number[], q: number): number {
 	const sorted = [...values].sort((a, b) => a - b);
 	return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+}
+
+/** Prints a figure of both, and their ratio. */
+export function row(what: string, ours: number, theirs: number, unit: string, digits = 1): void {
+	const ratio = theirs !== 0 ? (ours / theirs).toFixed(2) : '-';
+	console.log(`${what}: tsvm ${ours.toFixed(digits)} ${unit}, QEMU ${theirs.toFixed(digits)} ${unit}, ratio ${ratio}`);
 }

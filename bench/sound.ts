@@ -4,7 +4,7 @@
  * Usage: npm run bench:sound [-- SECONDS [mini]]     mini: debian-mini with the desktop's tools, which boots faster
  */
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import { freePort } from '../test/helpers/guest.ts';
 import { Pulse, type Recording } from '../test/helpers/pulse.ts';
 import { type Pieces, pieces, sweep, wavBytes } from '../test/helpers/sound.ts';
 import { waitFor, XDisplay } from '../test/helpers/x11.ts';
-import { end, type Guest, quantile, startQemu, startTsvm, untilMarker } from './peer.ts';
+import { cpuSeconds, end, type Guest, quantile, row, startQemu, startTsvm, untilMarker } from './peer.ts';
 
 const seconds = Number(process.argv[2] ?? 30);
 const mini = process.argv[3] === 'mini';
@@ -21,8 +21,6 @@ const RATE = 48000;
 /** The desktop has more to do after it says that it is there. */
 const SETTLE_MS = 5000;
 const IDLE_SECONDS = 10;
-/** Clock ticks a second of /proc/PID/stat. */
-const TICKS = 100;
 const LATENCY_PROBES = 8;
 const PROC_STATUS = '/proc/asound/card0/pcm0p/sub0/status';
 /** A pause that a listener notices, ms. */
@@ -86,11 +84,6 @@ class Shell {
 		const frame = /hw_ptr\s*:\s*(\d+)/.exec(text)?.[1];
 		return frame === undefined ? undefined : { frame: Number(frame), at };
 	}
-}
-
-function cpuSeconds(pid: number): number {
-	const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1].split(' ');
-	return (Number(fields[11]) + Number(fields[12])) / TICKS;
 }
 
 /** Share of a core over some seconds. */
@@ -187,11 +180,6 @@ async function measure(start: typeof startQemu, guest: Guest): Promise<Figures> 
 		await display.stop();
 		await pulse.stop();
 	}
-}
-
-function row(what: string, ours: number, theirs: number, unit: string, digits = 1): void {
-	const ratio = theirs !== 0 ? (ours / theirs).toFixed(2) : '-';
-	console.log(`${what}: tsvm ${ours.toFixed(digits)} ${unit}, QEMU ${theirs.toFixed(digits)} ${unit}, ratio ${ratio}`);
 }
 
 async function main(): Promise<void> {

@@ -10,7 +10,7 @@ import { ChannelType } from '../src/spice/protocol/constants.ts';
 import { display } from '../src/spice/protocol/display.ts';
 import { inputs } from '../src/spice/protocol/inputs.ts';
 import { type ClientChannel, SpiceClient } from '../test/helpers/spice-client.ts';
-import { end, type Guest, quantile, startQemu, startTsvm, untilMarker } from './peer.ts';
+import { cpuSeconds, end, type Guest, quantile, row, startQemu, startTsvm, untilMarker } from './peer.ts';
 
 const connects = Number(process.argv[2] ?? 20);
 const keys = Number(process.argv[3] ?? 60);
@@ -18,8 +18,6 @@ const MEMORY_MIB = 256;
 /** Until a guest at its shell is at rest, and what translates it as well, ms. */
 const REST_MS = 15_000;
 const IDLE_SECONDS = 10;
-/** Clock ticks a second of /proc/PID/stat. */
-const TICKS = 100;
 /** Capabilities of spice-gtk's display channel. */
 const DISPLAY_CAPS = CapSet.of(0, 1, 2, 3, 4, 5, 7, 8, 9);
 const KEY_A = 0x1e;
@@ -80,11 +78,6 @@ async function keyToDisplay(port: number): Promise<number[]> {
 	return figures;
 }
 
-function cpuSeconds(pid: number): number {
-	const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1].split(' ');
-	return (Number(fields[11]) + Number(fields[12])) / TICKS;
-}
-
 function residentMib(pid: number): number {
 	return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0) / 1024;
 }
@@ -113,10 +106,6 @@ const guest: Guest = { kernel: image.kernel, initrd: image.initrd, append: image
 const qemu = await measure('qemu', guest, 5931);
 const tsvm = await measure('tsvm', guest, 5932);
 
-function row(what: string, ours: number, theirs: number, unit: string, digits = 1): void {
-	const ratio = theirs > 0 ? (ours / theirs).toFixed(2) : '-';
-	console.log(`${what}: tsvm ${ours.toFixed(digits)} ${unit}, QEMU ${theirs.toFixed(digits)} ${unit}, ratio ${ratio}`);
-}
 for (const q of [0.5, 0.95]) {
 	row(`picture after connect, p${q * 100}`, quantile(tsvm.picture, q), quantile(qemu.picture, q), 'ms');
 	row(`key to display, p${q * 100}`, quantile(tsvm.key, q), quantile(qemu.key, q), 'ms');
