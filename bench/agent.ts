@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { buildImage } from '../images/index.ts';
 import { freePort } from '../test/helpers/guest.ts';
 import { Probe } from '../test/helpers/probe.ts';
-import { end, type Guest, quantile, startQemu, startTsvm, untilMarker } from './peer.ts';
+import { end, type Guest, quantile, row, startQemu, startTsvm, untilMarker } from './peer.ts';
 
 const gets = Number(process.argv[2] ?? 40);
 const megabytes = Number(process.argv[3] ?? 20);
@@ -84,10 +84,6 @@ try {
 	const guest = { disk, memoryMiB: MEMORY_MIB };
 	const qemu = await measure(startQemu, guest);
 	const tsvm = await measure(startTsvm, guest);
-	const row = (what: string, ours: number, theirs: number, unit: string) =>
-		console.log(
-			`${what}: tsvm ${ours.toFixed(1)} ${unit}, QEMU ${theirs.toFixed(1)} ${unit}, ratio ${(ours / theirs).toFixed(2)}`,
-		);
 	row('clipboard get, p50', quantile(tsvm.get, 0.5), quantile(qemu.get, 0.5), 'ms');
 	row('clipboard get, p95', quantile(tsvm.get, 0.95), quantile(qemu.get, 0.95), 'ms');
 	row(`file drop of ${megabytes} MB, p50`, quantile(tsvm.drop, 0.5), quantile(qemu.drop, 0.5), 'MB/s');

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../test/helpers/guest.ts';
 import { withIo } from '../test/helpers/guest-io.ts';
-import { end, quantile, startQemu, startTsvm } from './peer.ts';
+import { end, quantile, row, startQemu, startTsvm } from './peer.ts';
 
 const rounds = Number(process.argv[2] ?? 3);
 const MEMORY_MIB = 256;
@@ -150,6 +150,5 @@ try {
 	rmSync(folder, { recursive: true, force: true });
 }
 for (const [what, values] of ours) {
-	const [us, them] = [quantile(values, 0.5), quantile(theirs.get(what) ?? [], 0.5)];
-	console.log(`${what}: tsvm ${us.toFixed(1)}, QEMU ${them.toFixed(1)}, ratio ${(us / them).toFixed(2)}`);
+	row(what, quantile(values, 0.5), quantile(theirs.get(what) ?? [], 0.5), '');
 }
