@@ -86,13 +86,12 @@ export class QmpPeer {
 
 	/**
 	 * Sends the line that ends the conversation; returns the `count` messages that answer it, or those before the end.
-	 * No probe follows it: a server that goes away with something unread resets the connection, and its last words are
-	 * lost.
+	 * No probe follows it, and its newline comes with it: a server that goes away with something unread resets the
+	 * connection, and its last words are lost.
 	 */
 	async sayLast(bytes: string | Uint8Array, count: number): Promise<QmpMessage[]> {
 		const from = this.messages.length;
-		this.send(bytes);
-		this.send('\n');
+		this.send(Buffer.concat([Buffer.from(bytes), Buffer.from('\n')]));
 		await this.#wait(() => this.messages.length >= from + count || this.#ended, `an answer to ${bytes}`, 30_000);
 		return this.messages.slice(from);
 	}
