@@ -37,7 +37,6 @@ export const SPICE_CHANNELS = [
 	'port',
 	'webdav',
 ] as const;
-export type SpiceChannelName = (typeof SPICE_CHANNELS)[number];
 
 /** spice-protocol, protocol.h: SPICE_MAX_PASSWORD_LENGTH. */
 const MAX_PASSWORD = 60;
@@ -286,7 +285,6 @@ export const MachineConfig = z
 export type MachineConfig = z.output<typeof MachineConfig>;
 /** What a caller writes. */
 export type MachineOptions = z.input<typeof MachineConfig>;
-export type DiskConfig = MachineConfig['disks'][number];
 export type SpiceConfig = NonNullable<MachineConfig['spice']>;
 export type DisplayConfig = MachineConfig['display'];
 
