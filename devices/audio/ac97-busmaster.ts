@@ -264,14 +264,14 @@ export class BusMaster {
 			this.#since += lag - TURN;
 		}
 		let left = Math.min(this.#due(now), samplesIn(TURN, this.#rate));
-		let empty = 0;
 		try {
-			while (left > 0 && this.running && empty < DESCRIPTORS) {
+			// Empty buffers take no samples, but each brings CIV nearer to LVI, where the walk ends.
+			while (left > 0 && this.running) {
 				const count = Math.min(left, regs.picb);
 				if (count > 0) {
 					this.#checkMaster();
 					end.move(this.#address, count);
-				} else empty++;
+				}
 				this.#address += count * 2;
 				regs.picb -= count;
 				this.#moved += count;
