@@ -272,6 +272,21 @@ test('a device that stays behind is mended: counted once, no click, and it goes 
 	t.is(mixer.info().voices[0].buffered, buffered + 10);
 });
 
+test('a host that was away for long owes a quarter of a second, not all of it', (t) => {
+	const clock = new ManualClock();
+	const mixer = new AudioMixer(clock);
+	const sink = new Recorder();
+	mixer.addSink(sink);
+	// It says that it plays, and gives nothing: what back ends get for it is silence.
+	mixer.voice('v', true).start(HOST_AUDIO);
+	clock.advance(100 * MS);
+	const before = sink.left.length;
+	clock.stall(10_000 * MS);
+	clock.advance(10 * MS);
+	const given = (sink.left.length - before) / 48;
+	t.true(given > 200 && given <= 270, `${given} ms`);
+});
+
 test('latency stays small however long it plays and whatever happened', (t) => {
 	const clock = new ManualClock();
 	const mixer = new AudioMixer(clock);

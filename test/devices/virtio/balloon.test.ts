@@ -196,6 +196,18 @@ test('with a pattern in free pages, which would be lost, nothing goes back', (t)
 	t.is(discarded.length, 1);
 });
 
+test('nor does it when the host asks for hints', (t) => {
+	const { driver, balloon, discarded } = rig({ freePageHint: true });
+	driver.writeConfig(Config.poison, 4, 0xaaaaaaaa);
+	t.true(balloon.hintFreePages(() => {}));
+	const id = driver.readConfig(Config.hintId, 4);
+	driver.send(HINTS, { out: [le32(id)] }, { in: [PAGE] });
+	t.deepEqual(discarded, []);
+	driver.writeConfig(Config.poison, 4, 0);
+	driver.request(HINTS, { in: [PAGE] });
+	t.is(discarded.length, 1);
+});
+
 test('a round of hints: the id, pages, the end', (t) => {
 	const { driver, balloon, discarded } = rig({ freePageHint: true });
 	const ends: number[] = [];

@@ -1,0 +1,49 @@
+/** Which disk firmware tries first, and that images are let go of. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { bootPath } from '../../firmware/index.ts';
+import { type MachineOptions, parseConfig } from '../../src/machine/config.ts';
+import { Drives } from '../../src/machine/drives.ts';
+import { planDevices } from '../../src/machine/planner.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tsvm-drives-'));
+test.after.always(() => rmSync(folder, { recursive: true, force: true }));
+
+let files = 0;
+function image(): string {
+	const path = join(folder, `${files++}.img`);
+	writeFileSync(path, Buffer.alloc(1 << 20));
+	return path;
+}
+
+async function order(options: MachineOptions, letters = 'cd'): Promise<string[]> {
+	const drives = await Drives.open(planDevices(parseConfig(options)));
+	const paths = drives.bootOrder(letters);
+	await drives.close();
+	return paths;
+}
+
+const CDROM = bootPath.ide(1, 0);
+
+test('disks and CD-ROM drive in the order of the letters; what has no letter is not tried', async (t) => {
+	const options = { disks: [{ file: image() }] };
+	t.deepEqual(await order(options, 'cd'), [bootPath.ide(0, 0), CDROM]);
+	t.deepEqual(await order(options, 'dc'), [CDROM, bootPath.ide(0, 0)]);
+	t.deepEqual(await order(options, 'd'), [CDROM]);
+});
+
+test('a data disk on the virtio bus comes after those on IDE', async (t) => {
+	const options = { drives: [{ file: image(), if: 'virtio' as const }], disks: [{ file: image() }] };
+	t.deepEqual(await order(options), [bootPath.ide(0, 0), bootPath.virtioBlk(5), CDROM]);
+});
+
+test('a bootindex goes before all letters, the lowest first', async (t) => {
+	const drives = ['a', 'b'].map((id) => ({ file: image(), if: 'none' as const, id }));
+	const devices = [
+		{ driver: 'virtio-blk-pci' as const, drive: 'a', bootindex: 2 },
+		{ driver: 'ide-hd' as const, drive: 'b', bootindex: 1 },
+	];
+	t.deepEqual(await order({ drives, devices }, 'd'), [bootPath.ide(0, 0), bootPath.virtioBlk(5), CDROM]);
+});
