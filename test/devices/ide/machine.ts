@@ -123,3 +123,10 @@ export function withDisk(size = 1 << 20) {
 	const disk = new AtaDisk({ image });
 	return { image, disk, m: new IdeMachine([disk]) };
 }
+
+/** Status: ready, seek complete. */
+export const READY = 0x50;
+/** What an image holds from sector `lba` on. */
+export const sector = (image: MemoryImage, lba: number, count = 1) => image.bytes.slice(lba * 512, (lba + count) * 512);
+/** Bytes that differ from place to place. */
+export const filled = (length: number, seed: number) => Uint8Array.from({ length }, (_, i) => seed + i * 3 + (i >> 8));
