@@ -10,6 +10,7 @@ import {
 	type IoHandler,
 	type Irq,
 	type Mapping,
+	type MessageSink,
 	type MmioSpace,
 	PCI_UNMAPPED,
 	type PciBarSpec,
@@ -33,6 +34,7 @@ const trace = tracePoints('pci', {
 	map: ['function', 'bar', 'base', 'size'],
 	unmap: ['function', 'bar'],
 	intx: ['function', 'pirq', 'level'],
+	message: ['function', 'address', 'data'],
 });
 
 interface Plugged {
@@ -77,6 +79,7 @@ export class PciBus implements PciBusPort, Device {
 	readonly #ports: PortSpace;
 	readonly #mmio: MmioSpace;
 	readonly #pirq: readonly Irq[];
+	readonly #messages: MessageSink;
 	readonly #plugged: (Plugged | undefined)[] = new Array<Plugged | undefined>(FUNCTIONS).fill(undefined);
 	/** Number of functions that drive each PIRQ now. */
 	readonly #asserted = [0, 0, 0, 0];
@@ -85,12 +88,20 @@ export class PciBus implements PciBusPort, Device {
 
 	/**
 	 * `pirq` are the four inputs PIRQA..PIRQD of the interrupt router. `resetControl` answers at port 0xcf9, which lies
-	 * inside CONFIG_ADDRESS but is decoded only for bytes.
+	 * inside CONFIG_ADDRESS but is decoded only for bytes. `messages` takes message-signalled interrupts; without it they
+	 * go nowhere.
 	 */
-	constructor(ports: PortSpace, mmio: MmioSpace, pirq: readonly Irq[], resetControl: IoHandler = {}) {
+	constructor(
+		ports: PortSpace,
+		mmio: MmioSpace,
+		pirq: readonly Irq[],
+		resetControl: IoHandler = {},
+		messages: MessageSink = () => {},
+	) {
 		this.#ports = ports;
 		this.#mmio = mmio;
 		this.#pirq = pirq;
+		this.#messages = messages;
 		ports.map(CONFIG_ADDRESS, 8, this.#io(resetControl), 'pci-conf');
 	}
 
@@ -219,6 +230,11 @@ export class PciBus implements PciBusPort, Device {
 		this.#asserted[pirq] += level ? 1 : -1;
 		trace.intx(fn.identity.name, pirq, level);
 		this.#pirq[pirq].set(this.#asserted[pirq] > 0);
+	}
+
+	message(fn: PciFunction, address: number, data: number): void {
+		trace.message(fn.identity.name, address, data);
+		this.#messages(address, data);
 	}
 }
 

@@ -1,9 +1,9 @@
 /**
  * What a virtio function looks like in configuration space: identity, BARs, and the capabilities that say where the
- * structures lie. Virtio 1.2, 4.1.2 to 4.1.4; identity and layout are QEMU's with `vectors=0`.
+ * structures lie. Virtio 1.2, 4.1.2 to 4.1.4; identity and layout are QEMU's.
  */
-import type { IoHandler, PciBarSpec, PciIdentity } from '../../src/core/index.ts';
-import { LEGACY_CONFIG } from './pci-registers.ts';
+import { type IoHandler, Msix, type PciBarSpec, type PciIdentity } from '../../src/core/index.ts';
+import { LEGACY_CONFIG, LEGACY_CONFIG_MSIX } from './pci-registers.ts';
 import { DeviceType, type VirtioModel } from './virtio.ts';
 
 /** The structures in the modern BAR, a page each, in this order. */
@@ -11,6 +11,7 @@ export const Page = { common: 0, isr: 1, config: 2, notify: 3 } as const;
 export const PAGE = 4096;
 export const NOTIFY_MULTIPLIER = 4;
 export const LEGACY_BAR = 0;
+export const MSIX_BAR = 1;
 export const MODERN_BAR = 4;
 export const MODERN_SIZE = 4 * PAGE;
 
@@ -41,6 +42,8 @@ export interface Interfaces {
 	readonly legacy?: IoHandler;
 	/** Registers in BAR 4 and the capabilities that lead there, or none. */
 	readonly modern?: IoHandler;
+	/** Table in BAR 1, or none. */
+	readonly msix?: Msix;
 }
 
 /** Whether a device of this type ever had a legacy interface. */
@@ -48,10 +51,20 @@ export function hasLegacy(type: number): boolean {
 	return TRANSITIONAL[type] !== undefined;
 }
 
-export function identity(model: VirtioModel, { legacy, modern }: Interfaces): PciIdentity {
+/** Interrupts of QEMU's devices: one for the configuration and one for all queues. Its balloon has none. */
+const VECTORS = 2;
+
+/** The MSI-X of a device; behind the modern interface's capabilities, as in QEMU. */
+export function msixOf(model: VirtioModel, modern: boolean, vectors?: number): Msix | undefined {
+	const count = vectors ?? (model.type === DeviceType.balloon ? 0 : VECTORS);
+	return count === 0 ? undefined : new Msix(count, modern ? CAP_END : CAP_COMMON);
+}
+
+export function identity(model: VirtioModel, { legacy, modern, msix }: Interfaces): PciIdentity {
 	const bars: { [bar: number]: PciBarSpec } = {};
-	if (legacy) bars[LEGACY_BAR] = { kind: 'io', size: legacySize(model.configLength), handler: legacy };
+	if (legacy) bars[LEGACY_BAR] = { kind: 'io', size: legacySize(model.configLength, msix), handler: legacy };
 	if (modern) bars[MODERN_BAR] = { kind: 'mmio', size: MODERN_SIZE, handler: modern, prefetch: true, is64: true };
+	if (msix) bars[MSIX_BAR] = msix.bar;
 	return {
 		name: model.name,
 		vendor: 0x1af4,
@@ -62,15 +75,29 @@ export function identity(model: VirtioModel, { legacy, modern }: Interfaces): Pc
 		subsystem: legacy ? model.type : 0x1100,
 		pin: 1,
 		bars,
-		...(modern ? capabilities() : {}),
+		...capabilities(modern !== undefined, msix),
 	};
 }
 
-function legacySize(configLength: number): number {
-	return 2 ** Math.ceil(Math.log2(LEGACY_CONFIG + configLength));
+function legacySize(configLength: number, msix: Msix | undefined): number {
+	return 2 ** Math.ceil(Math.log2((msix ? LEGACY_CONFIG_MSIX : LEGACY_CONFIG) + configLength));
 }
 
-function capabilities(): Pick<PciIdentity, 'capabilities' | 'capabilityRanges' | 'config' | 'writable'> {
+type Capabilities = Required<Pick<PciIdentity, 'capabilities' | 'capabilityRanges' | 'config' | 'writable'>>;
+
+function capabilities(modern: boolean, msix: Msix | undefined): Partial<Capabilities> {
+	const structures = modern ? structureCapabilities() : undefined;
+	if (!msix) return structures ?? {};
+	const { range, config, writable } = msix.capability(MSIX_BAR, structures?.capabilities ?? 0);
+	return {
+		capabilities: range[0],
+		capabilityRanges: [...(structures?.capabilityRanges ?? []), range],
+		config: { ...structures?.config, ...config },
+		writable: { ...structures?.writable, ...writable },
+	};
+}
+
+function structureCapabilities(): Capabilities {
 	const structure = (at: number, next: number, type: number, page: number, length = 16) => ({
 		...bytes(at, [CAP_VENDOR, next, length, type, MODERN_BAR, 0, 0, 0]),
 		...bytes(at + 8, [...le32(page * PAGE), ...le32(PAGE)]),

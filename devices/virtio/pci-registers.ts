@@ -3,6 +3,7 @@
  * the legacy header. Virtio 1.2, 4.1.4.3 and 4.1.4.8.
  */
 import { RegisterFile, registers } from '../../src/core/index.ts';
+import type { PciInterrupts } from './pci-interrupts.ts';
 import type { Virtqueue } from './queue.ts';
 
 export const commonLayout = registers({
@@ -10,13 +11,13 @@ export const commonLayout = registers({
 	device_feature: { at: 0x04, size: 4, doc: 'offered features' },
 	driver_feature_select: { at: 0x08, size: 4, w: 0xffffffff, doc: 'which 32 accepted features are written' },
 	driver_feature: { at: 0x0c, size: 4, w: 0xffffffff, doc: 'accepted features' },
-	config_msix_vector: { at: 0x10, size: 2, reset: 0xffff, doc: 'no vector' },
+	config_msix_vector: { at: 0x10, size: 2, w: 0xffff, doc: 'message of a changed configuration' },
 	num_queues: { at: 0x12, size: 2, doc: 'queues there are' },
 	device_status: { at: 0x14, size: 1, w: 0xff, doc: 'device status; 0 resets' },
 	config_generation: { at: 0x15, size: 1, doc: 'changes with the configuration' },
 	queue_select: { at: 0x16, size: 2, w: 0xffff, doc: 'queue that the following are about' },
 	queue_size: { at: 0x18, size: 2, w: 0xffff, doc: 'entries; 0: no such queue' },
-	queue_msix_vector: { at: 0x1a, size: 2, reset: 0xffff, doc: 'no vector' },
+	queue_msix_vector: { at: 0x1a, size: 2, w: 0xffff, doc: 'message of the selected queue' },
 	queue_enable: { at: 0x1c, size: 2, w: 0xffff, doc: '1 starts the queue' },
 	queue_notify_off: { at: 0x1e, size: 2, doc: 'place in the notification structure' },
 	queue_desc_lo: { at: 0x20, size: 4, w: 0xffffffff, doc: 'descriptor area' },
@@ -29,7 +30,7 @@ export const commonLayout = registers({
 	queue_reset: { at: 0x3a, size: 2, w: 0xffff, doc: '1 resets the queue' },
 });
 
-/** Without MSI-X; the device's configuration follows. */
+/** The device's configuration follows: behind the two vectors while MSI-X is enabled, in their place while it is not. */
 export const legacyLayout = registers({
 	device_features: { at: 0x00, size: 4, doc: 'offered features 0..31' },
 	driver_features: { at: 0x04, size: 4, w: 0xffffffff, doc: 'accepted features 0..31' },
@@ -39,13 +40,17 @@ export const legacyLayout = registers({
 	queue_notify: { at: 0x10, size: 2, w: 0xffff, doc: 'kicks this queue' },
 	device_status: { at: 0x12, size: 1, w: 0xff, doc: 'device status; 0 resets' },
 	isr_status: { at: 0x13, size: 1, doc: '1 queue, 2 configuration; reading acknowledges' },
+	config_msix_vector: { at: 0x14, size: 2, w: 0xffff, doc: 'message of a changed configuration' },
+	queue_msix_vector: { at: 0x16, size: 2, w: 0xffff, doc: 'message of the selected queue' },
 });
 export const LEGACY_CONFIG = 0x14;
+export const LEGACY_CONFIG_MSIX = 0x18;
 const PAGE = 4096;
 
 /** What the registers show and change. */
 export interface RegisterTarget {
 	readonly queues: readonly Virtqueue[];
+	readonly interrupts: PciInterrupts;
 	/** What is offered over the modern interface, and over the legacy one. */
 	readonly offered: { readonly modern: bigint; readonly legacy: bigint };
 	readonly accepted: bigint;
@@ -60,8 +65,6 @@ export interface RegisterTarget {
 	enable(n: number): void;
 	resetQueue(n: number): void;
 	kick(n: number): void;
-	/** Takes the interrupt back; returns its causes. */
-	acknowledge(): number;
 	reset(): void;
 }
 
@@ -90,6 +93,12 @@ export function commonRegisters(target: RegisterTarget): RegisterFile<typeof com
 			},
 			driver_feature: () => {
 				regs.driver_feature = half(target.accepted, regs.driver_feature_select);
+			},
+			config_msix_vector: () => {
+				regs.config_msix_vector = target.interrupts.configVector;
+			},
+			queue_msix_vector: () => {
+				regs.queue_msix_vector = target.interrupts.queueVector(target.select);
 			},
 			num_queues: () => {
 				regs.num_queues = target.queues.length;
@@ -141,6 +150,12 @@ export function commonRegisters(target: RegisterTarget): RegisterFile<typeof com
 				const other = target.accepted & (select === 0 ? ~0xffffffffn : 0xffffffffn);
 				target.accept(other | (BigInt(value) << BigInt(select * 32)));
 			},
+			config_msix_vector: (value) => {
+				target.interrupts.configVector = value;
+			},
+			queue_msix_vector: (value) => {
+				if (selected()) target.interrupts.setQueueVector(target.select, value);
+			},
 			device_status: (value) => target.setStatus(value, true),
 			queue_select: (value) => {
 				target.select = value;
@@ -188,8 +203,14 @@ export function legacyRegisters(target: RegisterTarget): RegisterFile<typeof leg
 			device_status: () => {
 				regs.device_status = target.status;
 			},
+			config_msix_vector: () => {
+				regs.config_msix_vector = target.interrupts.configVector;
+			},
+			queue_msix_vector: () => {
+				regs.queue_msix_vector = target.interrupts.queueVector(target.select);
+			},
 			isr_status: () => {
-				regs.isr_status = target.acknowledge();
+				regs.isr_status = target.interrupts.acknowledge();
 			},
 		},
 		write: {
@@ -206,6 +227,12 @@ export function legacyRegisters(target: RegisterTarget): RegisterFile<typeof leg
 				target.select = value;
 			},
 			queue_notify: (value) => target.kick(value),
+			config_msix_vector: (value) => {
+				target.interrupts.configVector = value;
+			},
+			queue_msix_vector: (value) => {
+				if (selected()) target.interrupts.setQueueVector(target.select, value);
+			},
 			device_status: (value) => target.setStatus(value, false),
 		},
 	});

@@ -1,7 +1,6 @@
 /**
  * The PCI transport: one function with the modern interface (capabilities, BAR 4) and, for transitional devices, the
- * legacy one (BAR 0). Virtio 1.2, 4.1. There is no MSI-X: messages are writes to the local APIC's range, and the core's
- * APIC takes lines of its I/O APIC only, so INTA# and the ISR status carry every interrupt.
+ * legacy one (BAR 0). Virtio 1.2, 4.1.
  */
 import {
 	checkVersion,
@@ -18,11 +17,13 @@ import {
 	tracePoints,
 } from '../../src/core/index.ts';
 import { RingError } from './chain.ts';
-import { hasLegacy, identity, NOTIFY_MULTIPLIER, PAGE, Page } from './pci-layout.ts';
+import { PciInterrupts } from './pci-interrupts.ts';
+import { hasLegacy, identity, msixOf, NOTIFY_MULTIPLIER, PAGE, Page } from './pci-layout.ts';
 import {
 	type commonLayout,
 	commonRegisters,
 	LEGACY_CONFIG,
+	LEGACY_CONFIG_MSIX,
 	type legacyLayout,
 	legacyRegisters,
 	type RegisterTarget,
@@ -31,8 +32,6 @@ import { PciWindow, type WideHandler, type Width, wideHandler } from './pci-wind
 import { Virtqueue } from './queue.ts';
 import { Feature, features, Status, type VirtioBus, type VirtioModel } from './virtio.ts';
 
-const ISR_QUEUE = 1;
-const ISR_CONFIG = 2;
 const ALL_ONES = { 1: 0xff, 2: 0xffff, 4: 0xffffffff } as const;
 
 const trace = tracePoints('virtio', {
@@ -41,7 +40,6 @@ const trace = tracePoints('virtio', {
 	negotiated: ['device', 'features'],
 	queue: ['device', 'queue', 'size'],
 	kick: ['device', 'queue'],
-	interrupt: ['device', 'isr'],
 });
 
 /** In QEMU's words. */
@@ -52,6 +50,8 @@ export interface VirtioPciOptions {
 	readonly disableModern?: boolean;
 	/** Without the legacy interface. */
 	readonly disableLegacy?: boolean;
+	/** Messages of MSI-X, 0 for none; left out: as many as QEMU gives the device. */
+	readonly vectors?: number;
 }
 
 export class VirtioPci implements Device, VirtioBus {
@@ -70,13 +70,14 @@ export class VirtioPci implements Device, VirtioBus {
 	#overreached = false;
 	#status = 0;
 	#select = 0;
-	#isr = 0;
+	readonly #interrupts: PciInterrupts;
 	#generation = 0;
 	/** The driver broke a rule; nothing is done until it resets the device. */
 	#broken = false;
 	/** Counts resets, so that work for a former life of the device is not done. */
 	#life = 0;
-	readonly #touched: Virtqueue[] = [];
+	/** Numbers of queues that something was pushed to. */
+	readonly #touched: number[] = [];
 	#depth = 0;
 	/** Counts outermost calls of run(). */
 	#turn = 0;
@@ -91,9 +92,9 @@ export class VirtioPci implements Device, VirtioBus {
 		this.model = model;
 		this.#offered = offers(model, { packed, disableModern, disableLegacy });
 		this.#queues = model.queueSizes.map(
-			(size) =>
+			(size, n) =>
 				new Virtqueue(host.dma, size, {
-					touched: (queue) => this.#touched.push(queue),
+					touched: () => this.#touched.push(n),
 					turn: () => this.#turn,
 				}),
 		);
@@ -101,17 +102,21 @@ export class VirtioPci implements Device, VirtioBus {
 		this.#common = commonRegisters(target);
 		this.#legacy = legacyRegisters(target);
 		const modern = this.#modernHandler();
+		const msix = msixOf(model, !disableModern, options.vectors);
 		this.pci = new PciFunction(
 			identity(model, {
 				legacy: disableLegacy ? undefined : this.#legacyHandler(),
 				modern: disableModern ? undefined : modern,
+				msix,
 			}),
 		);
+		this.#interrupts = new PciInterrupts(this.pci, msix, this.#queues.length);
 		const window = disableModern ? undefined : new PciWindow(this.pci, modern);
 		this.pci.onConfigRead = window && ((offset, size) => window.read(offset, size));
 		this.pci.onConfigWrite = (offset, size) => {
 			if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND) this.#commandWritten();
 			window?.write(offset, size);
+			msix?.configWritten(offset, size);
 		};
 		model.connect(this);
 	}
@@ -136,7 +141,7 @@ export class VirtioPci implements Device, VirtioBus {
 
 	configChanged(): void {
 		this.#generation = (this.#generation + 1) & 0xff;
-		if (this.driverReady) this.#interrupt(ISR_QUEUE | ISR_CONFIG);
+		if (this.driverReady) this.#interrupts.configuration();
 	}
 
 	run(work: () => void): void {
@@ -161,25 +166,11 @@ export class VirtioPci implements Device, VirtioBus {
 		});
 	}
 
-	/** Raises the interrupt if one of the queues that something was pushed to calls for it. */
+	/** Interrupts for those queues that something was pushed to and whose driver wants to know. */
 	#signal(): void {
 		if (this.#touched.length === 0) return;
-		let due = false;
-		for (const queue of this.#touched.splice(0)) due = queue.takeInterrupt() || due;
-		if (due) this.#interrupt(ISR_QUEUE);
-	}
-
-	#interrupt(cause: number): void {
-		this.#isr |= cause;
-		trace.interrupt(this.model.name, this.#isr);
-		this.pci.irq.set(true);
-	}
-
-	#acknowledge(): number {
-		const isr = this.#isr;
-		this.#isr = 0;
-		this.pci.irq.set(false);
-		return isr;
+		const due = this.#touched.splice(0).filter((n) => this.#queues[n].takeInterrupt());
+		if (due.length > 0) this.#interrupts.queues(due);
 	}
 
 	/** 2.1.1: the device says that it needs a reset, to a driver that can know it. */
@@ -205,6 +196,7 @@ export class VirtioPci implements Device, VirtioBus {
 	/** System reset; configuration space is the bus's to reset. */
 	reset(): void {
 		this.#resetDevice();
+		this.#interrupts.msix?.reset();
 	}
 
 	/** What the driver asks for by writing status 0 (2.1.1). */
@@ -221,7 +213,7 @@ export class VirtioPci implements Device, VirtioBus {
 		this.#common.reset();
 		this.#legacy.reset();
 		for (const queue of this.#queues) queue.reset();
-		this.#acknowledge();
+		this.#interrupts.reset();
 		this.model.reset();
 	}
 
@@ -287,6 +279,9 @@ export class VirtioPci implements Device, VirtioBus {
 		const device = this;
 		return {
 			queues: this.#queues,
+			get interrupts() {
+				return device.#interrupts;
+			},
 			offered: this.#offered,
 			get accepted() {
 				return device.#accepted;
@@ -308,10 +303,10 @@ export class VirtioPci implements Device, VirtioBus {
 			enable: (n) => this.#enable(n),
 			resetQueue: (n) => {
 				this.#queues[n].reset();
+				this.#interrupts.resetQueue(n);
 				this.model.queueReset(n);
 			},
 			kick: (n) => this.#kick(n),
-			acknowledge: () => this.#acknowledge(),
 			reset: () => this.#resetDevice(),
 		};
 	}
@@ -326,11 +321,13 @@ export class VirtioPci implements Device, VirtioBus {
 	}
 
 	#legacyHandler(): WideHandler {
+		// 4.1.4.8: the two vectors are there only while MSI-X is enabled.
+		const header = () => (this.#interrupts.messages ? LEGACY_CONFIG_MSIX : LEGACY_CONFIG);
 		const read = (at: number, size: Width) =>
-			at < LEGACY_CONFIG ? this.#legacy.read(at, size) : this.#readDeviceConfig(at - LEGACY_CONFIG, size);
+			at < header() ? this.#legacy.read(at, size) : this.#readDeviceConfig(at - header(), size);
 		const write = (at: number, size: Width, value: number) => {
-			if (at < LEGACY_CONFIG) this.#legacy.write(at, size, value);
-			else this.#writeDeviceConfig(at - LEGACY_CONFIG, size, value);
+			if (at < header()) this.#legacy.write(at, size, value);
+			else this.#writeDeviceConfig(at - header(), size, value);
 		};
 		return wideHandler(read, write);
 	}
@@ -348,7 +345,7 @@ export class VirtioPci implements Device, VirtioBus {
 			case Page.common:
 				return this.#common.read(offset, size);
 			case Page.isr:
-				return this.#acknowledge();
+				return this.#interrupts.acknowledge();
 			case Page.config:
 				return this.#readDeviceConfig(offset, size);
 			default:
@@ -377,12 +374,12 @@ export class VirtioPci implements Device, VirtioBus {
 
 	save() {
 		return {
-			version: 1,
+			version: 2,
 			status: this.#status,
 			accepted: this.#accepted,
 			overreached: this.#overreached,
 			select: this.#select,
-			isr: this.#isr,
+			interrupts: this.#interrupts.save(),
 			generation: this.#generation,
 			broken: this.#broken,
 			common: this.#common.save(),
@@ -393,7 +390,7 @@ export class VirtioPci implements Device, VirtioBus {
 	}
 
 	restore(state: DeviceState): void {
-		checkVersion(this.model.name, state, 1);
+		checkVersion(this.model.name, state, 2);
 		const saved = state as ReturnType<VirtioPci['save']>;
 		if (saved.queues.length !== this.#queues.length)
 			throw new Error(`${this.model.name}: saved state has ${saved.queues.length} queues`);
@@ -407,8 +404,7 @@ export class VirtioPci implements Device, VirtioBus {
 		this.#common.restore(saved.common);
 		this.#legacy.restore(saved.legacy);
 		for (const [n, queue] of this.#queues.entries()) queue.restore(saved.queues[n] as { [key: string]: StateValue });
-		this.#isr = saved.isr;
-		this.pci.irq.set(this.#isr !== 0);
+		this.#interrupts.restore(saved.interrupts);
 		this.model.restore(saved.model);
 		// What was made available just before the machine was saved; one kick too many does no harm.
 		this.later(() => {
@@ -418,7 +414,7 @@ export class VirtioPci implements Device, VirtioBus {
 }
 
 /** 6.3: what only legacy drivers know is not shown to modern ones. */
-function offers(model: VirtioModel, options: Required<VirtioPciOptions>): RegisterTarget['offered'] {
+function offers(model: VirtioModel, options: Required<Omit<VirtioPciOptions, 'vectors'>>): RegisterTarget['offered'] {
 	const { notifyOnEmpty, anyLayout, indirectDesc, eventIdx, bad, version1, ringReset, ringPacked } = Feature;
 	const both = model.features | features(indirectDesc, eventIdx);
 	const modern = both | features(version1, ringReset) | (options.packed ? features(ringPacked) : 0n);

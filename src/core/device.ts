@@ -14,6 +14,9 @@ export interface Irq {
 	set(level: boolean): void;
 }
 
+/** Where message-signalled interrupts end: a write of `data` to `address` by a device. Free to call from anywhere. */
+export type MessageSink = (address: number, data: number) => void;
+
 /**
  * Guest RAM, the only door to it. Every method checks its range against RAM and throws GuestFault;
  * addresses are guest-physical. Little-endian throughout.

@@ -5,6 +5,7 @@ export * from './drawable.ts';
 export * from './endpoints.ts';
 export * from './errors.ts';
 export * from './fwcfg.ts';
+export * from './msix.ts';
 export * from './pci.ts';
 export * from './registers.ts';
 export * from './state.ts';

@@ -74,6 +74,8 @@ export interface PciBusPort {
 	/** Command, a BAR or the ROM address has changed: map anew. */
 	remap(fn: PciFunction): void;
 	intx(fn: PciFunction, level: boolean): void;
+	/** A memory write by the function that is meant as an interrupt (6.8). */
+	message(fn: PciFunction, address: number, data: number): void;
 }
 
 export class PciFunction {
@@ -141,6 +143,11 @@ export class PciFunction {
 	/** Whether the guest lets this function reach memory by itself. */
 	get busMaster(): boolean {
 		return (this.config[PCI_COMMAND] & PCI_COMMAND_MASTER) !== 0;
+	}
+
+	/** Sends a message-signalled interrupt; a function that may not reach memory sends none. */
+	message(address: number, data: number): void {
+		if (this.busMaster) this.#bus?.message(this, address, data);
 	}
 
 	/** Guest-visible base of a BAR, or PCI_UNMAPPED while its space is off or the value cannot be decoded. */

@@ -49,6 +49,11 @@ export interface CpuBackend extends Host, Device {
 	allocateVideo(size: number): VideoMemory;
 	/** ISA interrupt request 0..15, into the PICs and the I/O APIC. Safe to call from anywhere, memory callbacks included. */
 	irq(line: number): Irq;
+	/**
+	 * A message-signalled interrupt: a device's write to the local APIC's range. One that no APIC takes is dropped. Safe to
+	 * call from anywhere.
+	 */
+	message(address: number, data: number): void;
 
 	/** Runs the guest for about a millisecond. Returns ms until it must run again: 0 at once, more while it is halted. */
 	runSlice(): number;

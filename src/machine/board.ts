@@ -82,7 +82,7 @@ export class Board {
 
 		const i440fx = this.#add('i440fx', new I440fx(config.memory));
 		const piix3 = this.#add('piix3', new Piix3(irqs, parts.onReset));
-		this.pci = new PciBus(ports, mmio, piix3.pirq, piix3.resetControl);
+		this.pci = new PciBus(ports, mmio, piix3.pirq, piix3.resetControl, (address, data) => cpu.message(address, data));
 		this.pm = this.#add(
 			'piix4-pm',
 			new Piix4Pm(cpu, ports, irqs.source(9), {

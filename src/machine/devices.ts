@@ -8,6 +8,8 @@ import { MiB, Path, parseSize, refuse, UnixPath } from './config-kit.ts';
 
 const Id = z.string().regex(/^[a-zA-Z][\w.-]*$/, 'an id begins with a letter, then letters, digits, dots and dashes');
 const MAX_SERIAL = 20;
+/** Of an MSI-X table in a BAR of one page. */
+const MOST_VECTORS = 128;
 /** Slot 0 is the host bridge's. */
 const LAST_SLOT = 31;
 const ON = ['on', 'yes', 'true', 'y'];
@@ -51,6 +53,9 @@ const Addr = z.string().transform((text, ctx) => {
 	if ((match?.[2] ?? '0') !== '0') return refuse(ctx, `'${text}': devices sit in function 0`);
 	return slot;
 });
+const Vectors = Int.superRefine((count, ctx) => {
+	if (count > MOST_VECTORS) refuse(ctx, `${count} vectors are more than the ${MOST_VECTORS} that fit`);
+});
 const Serial = z.string().max(MAX_SERIAL, `a serial number has at most ${MAX_SERIAL} characters`);
 
 /** An object whose complaint about an unknown key names those that are known. */
@@ -76,6 +81,7 @@ const VIRTIO = {
 	'disable-modern': property('bool', OnOff, 'only the interface of before virtio 1.0'),
 	'disable-legacy': property('on/off/auto', OnOffAuto, 'only the interface of virtio 1.0 and later'),
 	packed: property('bool', OnOff, 'offer packed rings'),
+	vectors: property('int', Vectors, 'messages of MSI-X, 0 for INTA# only'),
 };
 const DRIVE = { drive: property('str', Id, 'id of a drive with if=none'), bootindex: BOOT_INDEX };
 const PORT = {

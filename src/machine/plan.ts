@@ -10,6 +10,8 @@ export interface Transport {
 	readonly disableModern: boolean;
 	/** Left out: as fits the device. */
 	readonly disableLegacy?: boolean;
+	/** Messages of MSI-X; left out: as many as QEMU gives the device. */
+	readonly vectors?: number;
 }
 
 export interface VirtioPlace {

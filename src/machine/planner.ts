@@ -105,6 +105,7 @@ class Planner {
 		const words: Partial<VirtioDevice> = device ?? {};
 		const transport = {
 			packed: words.packed ?? this.#config.packedRings,
+			vectors: words.vectors,
 			disableModern: words['disable-modern'] ?? false,
 			disableLegacy: words['disable-legacy'] === 'auto' ? undefined : words['disable-legacy'],
 		};

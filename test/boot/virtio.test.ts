@@ -101,6 +101,16 @@ async function features({ guest }: Rig, id: string): Promise<string> {
 	return guest.shell(`grep -l ${id} /sys/bus/virtio/devices/*/device | sed s,device$,features, | xargs cat`);
 }
 
+/** Interrupts of virtio devices by the kind of controller that brought them, as /proc/interrupts counts them. */
+async function interrupts({ guest }: Rig): Promise<{ messages: number; lines: number }> {
+	const counts = { messages: 0, lines: 0 };
+	for (const line of (await guest.shell('grep virtio /proc/interrupts')).split('\n')) {
+		const [, count, controller] = line.trim().split(/\s+/);
+		counts[controller === 'PCI-MSI' ? 'messages' : 'lines'] += Number(count);
+	}
+	return counts;
+}
+
 async function bytes(t: ExecutionContext, { guest, data }: Rig, size: number): Promise<void> {
 	const port = '/dev/virtio-ports/org.example.data';
 	const down = randomBytes(size);
@@ -196,11 +206,12 @@ test.serial('modern interface, split rings', async (t) => {
 	await input(t, rig);
 	await entropy(t, rig);
 	await disk(t, rig);
+	t.true((await interrupts(rig)).messages > 100, 'MSI-X');
 	t.is(rig.guest.stderr.match(/guest:/), null, rig.guest.stderr);
 });
 
-test.serial('modern interface, packed rings', async (t) => {
-	const rig = await boot(t, ',packed=on', ',packed=on');
+test.serial('modern interface, packed rings, interrupts over INTA#', async (t) => {
+	const rig = await boot(t, ',packed=on,vectors=0', ',packed=on,vectors=0');
 	await drivers(t, rig);
 	for (const id of ['0x0002', '0x0003', '0x0004', '0x0005'])
 		t.is((await features(rig, id))[34], '1', `${id}: packed rings`);
@@ -209,6 +220,9 @@ test.serial('modern interface, packed rings', async (t) => {
 	await input(t, rig);
 	await entropy(t, rig);
 	await disk(t, rig);
+	const { messages, lines } = await interrupts(rig);
+	t.is(messages, 0);
+	t.true(lines > 100);
 	t.is(rig.guest.stderr.match(/guest:/), null, rig.guest.stderr);
 });
 
@@ -221,5 +235,6 @@ test.serial('legacy interface', async (t) => {
 	await hvc(t, rig);
 	await entropy(t, rig);
 	await disk(t, rig);
+	t.true((await interrupts(rig)).messages > 100, 'MSI-X');
 	t.is(rig.guest.stderr.match(/guest:/), null, rig.guest.stderr);
 });

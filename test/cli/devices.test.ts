@@ -94,11 +94,14 @@ test('devices take free slots in order, or the one that addr says, and push none
 
 test('properties of the transport', (t) => {
 	const transport = (words: string) => plan([`device virtio-rng-pci${words}`]).rngs[0].transport;
-	t.deepEqual(transport(''), { packed: false, disableModern: false, disableLegacy: undefined });
+	t.deepEqual(transport(''), { packed: false, disableModern: false, disableLegacy: undefined, vectors: undefined });
+	t.is(transport(',vectors=0').vectors, 0);
+	t.regex(complaint(['device virtio-rng-pci,vectors=129']), /129 vectors are more than the 128 that fit/);
 	t.deepEqual(transport(',packed=on,disable-modern=yes'), {
 		packed: true,
 		disableModern: true,
 		disableLegacy: undefined,
+		vectors: undefined,
 	});
 	t.is(transport(',disable-legacy=on').disableLegacy, true);
 	t.is(transport(',disable-legacy=auto').disableLegacy, undefined);

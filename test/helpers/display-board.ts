@@ -48,6 +48,8 @@ class OneSlotBus implements PciBusPort {
 		this.#board = board;
 		this.#interrupt = interrupt;
 	}
+	/** QXL has no messages. */
+	message(): void {}
 	intx(_fn: PciFunction, level: boolean): void {
 		this.#interrupt.level = level;
 	}

@@ -84,18 +84,28 @@ export interface Capability {
 	readonly length: number;
 }
 
+/** A message-signalled interrupt. */
+export interface Message {
+	readonly address: number;
+	readonly data: number;
+}
+
 type Width = 1 | 2 | 4;
 const SLOT = 5;
 const IO_BASE = 0xc000;
 const MMIO_BASE = 0xfe000000;
+/** Where BAR 1 goes: MSI-X table and pending bits. */
+export const MSIX_BASE = 0xfe100000;
 
 function build(model: VirtioModel, { memory = 1 << 20, wall, packed = false, device: more }: DriverOptions) {
 	const board = new FakeBoard({ memory, wall });
 	const irq = new FakeIrq();
-	const bus = new PciBus(board.ports, board.mmio, [irq, irq, irq, irq]);
+	const messages: Message[] = [];
+	const post = (address: number, data: number) => messages.push({ address, data });
+	const bus = new PciBus(board.ports, board.mmio, [irq, irq, irq, irq], {}, post);
 	const device = new VirtioPci(board.host, model, { packed, ...more });
 	bus.plug(SLOT, device.pci);
-	return { board, bus, device, irq };
+	return { board, bus, device, irq, messages };
 }
 
 /** Runs `work`; returns the guest's errors that were logged meanwhile, as `device: message`. */
@@ -114,12 +124,14 @@ export function guestErrors(work: () => void): string[] {
 }
 
 export class VirtioDriver {
-	/** These four are others after migrate(). */
+	/** These five are others after migrate(). */
 	board: FakeBoard;
 	bus: PciBus;
 	device: VirtioPci;
 	/** The line that INTA# ends in. */
 	irq: FakeIrq;
+	/** Messages that the device has sent so far. */
+	messages: Message[];
 	readonly arena: Arena;
 	readonly legacy: boolean;
 	readonly packed: boolean;
@@ -132,7 +144,8 @@ export class VirtioDriver {
 	constructor(model: VirtioModel, options: DriverOptions = {}) {
 		const { legacy = false, packed = false, without = [] } = options;
 		this.#options = options;
-		({ board: this.board, bus: this.bus, device: this.device, irq: this.irq } = build(model, options));
+		const built = build(model, options);
+		({ board: this.board, bus: this.bus, device: this.device, irq: this.irq, messages: this.messages } = built);
 		this.arena = new Arena(this.board.host.dma);
 		this.legacy = legacy;
 		this.packed = packed;
@@ -148,7 +161,8 @@ export class VirtioDriver {
 	migrate(model: VirtioModel): DeviceState {
 		const state = structuredClone({ bus: this.bus.save(), device: this.device.save() });
 		const { host } = this.board;
-		({ board: this.board, bus: this.bus, device: this.device, irq: this.irq } = build(model, this.#options));
+		const built = build(model, this.#options);
+		({ board: this.board, bus: this.bus, device: this.device, irq: this.irq, messages: this.messages } = built);
 		this.arena.dma = this.board.host.dma;
 		this.board.host.dma.bytes.set(host.dma.bytes);
 		this.board.host.clock.advance(host.clock.now());
@@ -160,6 +174,7 @@ export class VirtioDriver {
 	/** What firmware does: gives the BARs addresses and switches them and bus mastering on. */
 	assign(): void {
 		this.configWrite(0x10, 4, IO_BASE);
+		this.configWrite(0x14, 4, MSIX_BASE);
 		this.configWrite(0x20, 4, MMIO_BASE);
 		this.configWrite(0x24, 4, 0);
 		this.configWrite(0x04, 2, 7);

@@ -16,6 +16,7 @@ import { IrqLines } from './irq.ts';
 import { Jit } from './jit.ts';
 import { ACPI_ENABLED, FLAGS, IN_HLT, STATE_END, STATE_START } from './layout.ts';
 import { GuestRam, LinearMemory } from './memory.ts';
+import { Messages } from './messages.ts';
 import { Mmio } from './mmio.ts';
 import { CorePortRegisters } from './port-registers.ts';
 import { Ports } from './ports.ts';
@@ -70,6 +71,7 @@ export class V86Backend implements CpuBackend {
 	readonly #random: RandomSource;
 	readonly #access: GuestAccess;
 	readonly #instructions: Instructions;
+	readonly #messages: Messages;
 	readonly #irqs: IrqLines;
 	readonly #jit: Jit;
 	readonly #video: VideoWindows;
@@ -150,6 +152,10 @@ export class V86Backend implements CpuBackend {
 			() => this.#instructions.hurry(),
 			(line) => this.#lowerQuietly(line),
 		);
+		this.#messages = new Messages(exports, this.#memory, () => {
+			this.#instructions.hurry();
+			this.#wake();
+		});
 		this.clock = new MachineTimers(this.#time, (deadline) => {
 			if (deadline < this.#sleepUntil) this.#wake();
 		});
@@ -196,6 +202,10 @@ export class V86Backend implements CpuBackend {
 		const found = this.#irqs.lines[line];
 		if (found === undefined) throw new RangeError(`interrupt line ${line} does not exist`);
 		return found;
+	}
+
+	message(address: number, data: number): void {
+		this.#messages.post(address, data);
 	}
 
 	defer(work: () => void): void {

@@ -48,6 +48,9 @@ export const CURRENT_TSC = 960;
 /** Bytes behind get_pic_addr_master/slave(), get_apic_addr(), get_ioapic_addr(). */
 export const PIC_SIZE = 13;
 export const APIC_SIZE = 184;
+/** In the local APIC's: u32[8] each, a bit a vector. Interrupt request and trigger mode registers. */
+export const APIC_IRR = 64;
+export const APIC_TMR = 128;
 export const IOAPIC_SIZE = 208;
 
 /** First slot of the function table for translated code; the core uses the JIT_TABLE_SIZE slots from there. */
