@@ -5,7 +5,15 @@
 	'targets': [
 		{
 			'target_name': 'tsvm',
-			'sources': ['src/addon.cc', 'src/quic.cc', 'src/lz.cc', 'src/lz4_image.cc', 'src/discard.cc', 'src/opus.cc'],
+			'sources': [
+				'src/addon.cc',
+				'src/quic.cc',
+				'src/lz.cc',
+				'src/lz4_image.cc',
+				'src/discard.cc',
+				'src/hole.cc',
+				'src/opus.cc'
+			],
 			'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
 			'defines': ['NAPI_VERSION=8', 'NAPI_CPP_EXCEPTIONS'],
 			'cflags!': ['-fno-exceptions', '-O2'],

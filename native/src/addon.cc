@@ -8,6 +8,7 @@
 namespace tsvm {
 
 Napi::Value discard(const Napi::CallbackInfo &info);
+Napi::Value punchHole(const Napi::CallbackInfo &info);
 void registerOpus(Napi::Env env, Napi::Object exports);
 
 namespace {
@@ -110,6 +111,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 	exports.Set("encode", Napi::Function::New(env, encodeNow, "encode"));
 	exports.Set("encodeAsync", Napi::Function::New(env, encodeLater, "encodeAsync"));
 	exports.Set("discard", Napi::Function::New(env, discard, "discard"));
+	exports.Set("punchHole", Napi::Function::New(env, punchHole, "punchHole"));
 	registerOpus(env, exports);
 	exports.Set("lz4", Napi::Boolean::New(env, haveLz4()));
 	return exports;

@@ -1,18 +1,14 @@
 /** Host files as the guest's disks. */
 import type { BlockImage } from '../core/index.ts';
 import { overlay } from './overlay.ts';
-import { openRaw } from './raw.ts';
+import { openRaw, type RawOptions } from './raw.ts';
 
 export { overlay } from './overlay.ts';
-export { openRaw, type RawOptions } from './raw.ts';
+export { openRaw, type PunchHole, type RawOptions } from './raw.ts';
 
-export interface ImageOptions {
-	readonly readOnly?: boolean;
+export interface ImageOptions extends RawOptions {
 	/** The guest may write, and nothing of it is kept. */
 	readonly snapshot?: boolean;
-	/** `disk`, `CD-ROM image`: what error messages call it. */
-	readonly what?: string;
-	readonly force?: boolean;
 }
 
 /** Opens a disk or CD image as the machine's configuration describes it. Rejects with TsvmError. */

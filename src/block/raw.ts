@@ -1,15 +1,26 @@
 /**
  * Raw disk and CD images: a file or a host block device, byte for byte what the guest sees. Reads and writes go
- * through the host's page cache and finish at once; a flush is fdatasync and takes its time.
+ * through the host's page cache and finish at once; a flush is fdatasync and takes its time, and so does a discard.
  */
 import * as fs from 'node:fs';
 import { open } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { getSystemErrorName } from 'node:util';
 import { type BlockImage, TsvmError } from '../core/index.ts';
 import { readAt, writeAt } from './file-io.ts';
 import { type ImageLock, lockImage } from './lock.ts';
 import { foreignFormat } from './probe.ts';
+import { RangeQueue } from './ranges.ts';
 
 const SECTOR = 512;
+/** Discards that wait: the specifications let a disk ignore those beyond, and a guest cannot pile them up. */
+const MOST_WAITING = 256;
+/** A file system that knows no holes. QEMU 7.2, block/file-posix.c, translate_err, has the same list. */
+const { EOPNOTSUPP, ENOSYS, ENODEV, ENOTTY } = constants.errno;
+const NO_HOLES = [EOPNOTSUPP, ENOSYS, ENODEV, ENOTTY];
+
+/** Gives back the room that a range of an open file takes; resolves to 0 or to the errno. native/src/hole.cc. */
+export type PunchHole = (fd: number, offset: number, length: number) => Promise<number>;
 
 export interface RawOptions {
 	/** Neither the guest nor tsvm writes to the file. */
@@ -18,6 +29,10 @@ export interface RawOptions {
 	readonly what?: string;
 	/** Take the file as raw even if it begins like another format. */
 	readonly force?: boolean;
+	/** What a guest discards in a file goes back to the host by this; without it discards are ignored. */
+	readonly punchHole?: PunchHole;
+	/** Gets one line when the file system cannot do that. */
+	readonly warn?: (line: string) => void;
 }
 
 /**
@@ -25,7 +40,7 @@ export interface RawOptions {
  * when the file is missing, empty, a directory, not permitted, in another format or in use.
  */
 export async function openRaw(path: string, options: RawOptions = {}): Promise<BlockImage> {
-	const { readOnly = false, what = 'disk', force = false } = options;
+	const { readOnly = false, what = 'disk', force = false, punchHole, warn } = options;
 	// Without O_NONBLOCK a named pipe would keep us waiting for its other end.
 	const flags = (readOnly ? fs.constants.O_RDONLY : fs.constants.O_RDWR) | fs.constants.O_NONBLOCK;
 	const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
@@ -55,9 +70,16 @@ export async function openRaw(path: string, options: RawOptions = {}): Promise<B
 			);
 		const identity = stat.isBlockDevice() ? `b${stat.rdev}` : `${stat.dev}-${stat.ino}`;
 		lock = await lockImage(identity, readOnly, path, what);
-		return new RawImage(handle.fd, size, readOnly, async () => {
-			await handle.close();
-			await lock?.release();
+		return new RawImage({
+			fd: handle.fd,
+			size,
+			readOnly,
+			punchHole: stat.isFile() && !readOnly ? punchHole : undefined,
+			noHoles: () => warn?.(`${what} ${path}: its file system keeps what is discarded, discard=unmap does nothing`),
+			close: async () => {
+				await handle.close();
+				await lock?.release();
+			},
 		});
 	} catch (error) {
 		await lock?.release();
@@ -66,20 +88,43 @@ export async function openRaw(path: string, options: RawOptions = {}): Promise<B
 	}
 }
 
+interface OpenFile {
+	readonly fd: number;
+	/** Bytes. */
+	readonly size: number;
+	readonly readOnly: boolean;
+	readonly punchHole: PunchHole | undefined;
+	/** The file system has turned out to know no holes. */
+	readonly noHoles: () => void;
+	readonly close: () => Promise<void>;
+}
+
 class RawImage implements BlockImage {
 	/** The guest sees whole sectors; what is missing of the last one reads as zeros. */
 	readonly size: number;
 	readonly readOnly: boolean;
+	readonly discard: BlockImage['discard'];
 	readonly #fd: number;
+	readonly #noHoles: () => void;
 	readonly #close: () => Promise<void>;
 	#closed: Promise<void> | undefined;
 	/** Flushes under way: the file is not closed under them. */
 	readonly #flushes = new Set<Promise<void>>();
+	/**
+	 * Discards under way. A hole is punched on another thread, for a large one takes long; a write into its range that
+	 * the guest asks for meanwhile waits, so that it is not the one that goes.
+	 */
+	readonly #discards = new RangeQueue();
+	/** The last of them: they run one by one, since the host locks the file for each, and threads are few. */
+	#punched: Promise<void> = Promise.resolve();
+	#holes = true;
 
-	constructor(fd: number, size: number, readOnly: boolean, close: () => Promise<void>) {
+	constructor({ fd, size, readOnly, punchHole, noHoles, close }: OpenFile) {
 		this.#fd = fd;
 		this.size = Math.ceil(size / SECTOR) * SECTOR;
 		this.readOnly = readOnly;
+		this.discard = punchHole && ((offset, length) => this.#discard(punchHole, offset, length));
+		this.#noHoles = noHoles;
 		this.#close = close;
 	}
 
@@ -90,7 +135,8 @@ class RawImage implements BlockImage {
 
 	write(offset: number, from: Uint8Array): Promise<void> | undefined {
 		if (this.#closed) return Promise.reject(closedError());
-		return writeAt(this.#fd, offset, from);
+		if (!this.#discards.busy(offset, from.length)) return writeAt(this.#fd, offset, from);
+		return this.#discards.run(offset, from.length, () => writeAt(this.#fd, offset, from));
 	}
 
 	flush(): Promise<void> | undefined {
@@ -109,8 +155,34 @@ class RawImage implements BlockImage {
 	}
 
 	close(): Promise<void> {
-		this.#closed ??= Promise.all(this.#flushes).then(() => this.#close());
+		this.#closed ??= Promise.all([...this.#flushes, this.#discards.drained()]).then(() => this.#close());
 		return this.#closed;
+	}
+
+	#discard(punchHole: PunchHole, offset: number, length: number): Promise<void> | undefined {
+		if (this.#closed) return Promise.reject(closedError());
+		// Written so that NaN fails as well.
+		if (!(offset >= 0 && length >= 0 && offset + length <= this.size))
+			return Promise.reject(Object.assign(new RangeError('discard outside the image'), { code: 'EINVAL' }));
+		if (length === 0 || !this.#holes || this.#discards.size >= MOST_WAITING) return undefined;
+		const before = this.#punched;
+		const work = this.#discards.run(offset, length, async () => {
+			await before;
+			if (this.#holes) this.#judge(await punchHole(this.#fd, offset, length));
+		});
+		this.#punched = work.catch(() => {});
+		return work;
+	}
+
+	/** `errno` as punching a hole gave it. */
+	#judge(errno: number): void {
+		if (errno === 0) return;
+		if (!NO_HOLES.includes(errno)) {
+			const code = getSystemErrorName(-errno);
+			throw Object.assign(new Error(`${code}: discarding failed`), { code });
+		}
+		this.#holes = false;
+		this.#noHoles();
 	}
 }
 

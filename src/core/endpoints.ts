@@ -100,6 +100,7 @@ export interface BlockImage {
 	write(offset: number, from: Uint8Array): Promise<void> | undefined;
 	/** All writes finished before the call are on stable storage when it is done. */
 	flush(): Promise<void> | undefined;
+	/** The content is needed no more: the range reads as it was or as zeros. Absent where nothing comes of it. */
 	discard?(offset: number, length: number): Promise<void> | undefined;
 	close(): Promise<void>;
 }

@@ -45,6 +45,10 @@ const Disk = z.strictObject({
 	file: Path,
 	readonly: z.boolean().default(false),
 	snapshot: z.boolean().default(false).meta({ description: 'writes go to a throw-away overlay' }),
+	discard: z
+		.enum(['ignore', 'unmap'], { error: 'expected ignore or unmap' })
+		.default('ignore')
+		.meta({ description: 'unmap: what the guest discards takes no more room in the file' }),
 	bus: z.enum(['ide', 'virtio'], { error: 'expected ide or virtio' }).default('ide'),
 	serial: z.string().max(20, 'a serial number has at most 20 characters').optional(),
 });

@@ -56,6 +56,10 @@ const Addr = z.string().transform((text, ctx) => {
 const Vectors = Int.superRefine((count, ctx) => {
 	if (count > MOST_VECTORS) refuse(ctx, `${count} vectors are more than the ${MOST_VECTORS} that fit`);
 });
+/** block.c, bdrv_parse_discard_flags. */
+const Discard = z
+	.enum(['ignore', 'off', 'unmap', 'on'], 'expected unmap (on) or ignore (off)')
+	.transform((value) => (value === 'unmap' || value === 'on' ? 'unmap' : 'ignore'));
 const Serial = z.string().max(MAX_SERIAL, `a serial number has at most ${MAX_SERIAL} characters`);
 
 /** An object whose complaint about an unknown key names those that are known. */
@@ -186,6 +190,7 @@ const DRIVE_SHAPE = {
 	format: property('str', z.literal('raw', 'only raw images are known: convert others with qemu-img'), 'raw'),
 	readonly: property('bool', OnOff, 'the guest may not write'),
 	snapshot: property('bool', OnOff, 'writes are forgotten at the end'),
+	discard: property('str', Discard, 'unmap: what the guest discards takes no more room in the file; or ignore'),
 	serial: property('str', Serial, 'serial number, at most 20 characters'),
 };
 

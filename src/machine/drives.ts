@@ -2,7 +2,7 @@
 import { AtaDisk, AtapiCdrom, type IdeDrive } from '../../devices/ide/index.ts';
 import type { BlkOptions } from '../../devices/virtio/index.ts';
 import { bootPath } from '../../firmware/index.ts';
-import { openImage } from '../block/index.ts';
+import { openImage, type RawOptions } from '../block/index.ts';
 import { type BlockImage, TsvmError } from '../core/index.ts';
 import type { BlockInfo, MachineControl } from './control.ts';
 import type { DiskPlan, Plan } from './plan.ts';
@@ -47,13 +47,19 @@ export class Drives {
 	/** The tray moved: data of QMP's DEVICE_TRAY_MOVED. */
 	onTray: ((data: { readonly device: string; readonly id: string; readonly 'tray-open': boolean }) => void) | undefined;
 
-	/** Opens every image; rejects with TsvmError, and has then closed what it opened. */
-	static async open(plan: Pick<Plan, 'disks' | 'cdrom'>): Promise<Drives> {
+	/** Opens every image; rejects with TsvmError, and has then closed what it opened. `host` is for discard=unmap. */
+	static async open(
+		plan: Pick<Plan, 'disks' | 'cdrom'>,
+		host: Pick<RawOptions, 'punchHole' | 'warn'> = {},
+	): Promise<Drives> {
+		if (!host.punchHole && plan.disks.some(({ discard }) => discard === 'unmap'))
+			host.warn?.('discard=unmap does nothing without the native addon; tsvm doctor tells why there is none');
 		const disks: OpenDisk[] = [];
 		try {
 			for (const disk of plan.disks) {
-				const { file, readonly, snapshot } = disk;
-				const image = await openImage(file, { readOnly: readonly, snapshot, what: 'disk' });
+				const { file, readonly, snapshot, discard } = disk;
+				const options = { readOnly: readonly, snapshot, what: 'disk' };
+				const image = await openImage(file, discard === 'unmap' ? { ...options, ...host } : options);
 				disks.push({ plan: disk, medium: { file, image, readOnly: readonly, snapshot } });
 			}
 			const { file } = plan.cdrom;

@@ -95,7 +95,7 @@ export class Machine implements MachineControl {
 		try {
 			const boot = await loadBoot(config, host);
 			const plan = planDevices(config);
-			const drives = await Drives.open(plan);
+			const drives = await Drives.open(plan, { punchHole: native().addon?.punchHole, warn: host.warn });
 			undo.push(() => drives.close());
 			const chardevs = await openChardevs(plan.chardevs, host);
 			undo.push(() => closeAll(chardevs.values()));

@@ -26,6 +26,7 @@ export interface DiskPlan {
 	readonly file: string;
 	readonly readonly: boolean;
 	readonly snapshot: boolean;
+	readonly discard: 'ignore' | 'unmap';
 	readonly serial?: string;
 	readonly bootindex?: number;
 	/** On the virtio bus; else on IDE, in order. */
@@ -71,6 +72,7 @@ export interface Pluggable {
 		readonly file: string;
 		readonly readonly: boolean;
 		readonly snapshot: boolean;
+		readonly discard: 'ignore' | 'unmap';
 		readonly bus: 'ide' | 'virtio';
 		readonly serial?: string;
 	}[];

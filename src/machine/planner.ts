@@ -314,9 +314,10 @@ function checkChardev(chardev: Chardev, at: PropertyKey[]): void {
 		throw new PlanError(at, 'tsvm listens on its sockets and waits for nobody', 'write server=on,wait=off');
 }
 
-function disk({ file, readonly = false, snapshot = false, serial, id = '' }: Drive, at: PropertyKey[]): DiskPlan {
+function disk(drive: Drive, at: PropertyKey[]): DiskPlan {
+	const { file, readonly = false, snapshot = false, discard = 'ignore', serial, id = '' } = drive;
 	if (file === undefined) throw new PlanError(at, 'a disk needs a file', 'write file=PATH');
-	return { device: id, file, readonly, snapshot, serial };
+	return { device: id, file, readonly, snapshot, discard, serial };
 }
 
 function known(list: readonly { readonly id?: string }[]): string {

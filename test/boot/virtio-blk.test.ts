@@ -30,7 +30,8 @@ test.serial('GRUB starts from a virtio disk, and Linux finds its disks there', a
 	);
 	const guest = await Guest.start([
 		...['--drive', `file=${boot},if=virtio,format=raw`],
-		...['--drive', `file=${data},if=none,id=data`, '--device', 'virtio-blk-pci,drive=data,serial=TSVM-0815'],
+		...['--drive', `file=${data},if=none,id=data,discard=unmap`],
+		...['--device', 'virtio-blk-pci,drive=data,serial=TSVM-0815'],
 		...['--drive', `file=${kept},if=none,id=kept,readonly=on`],
 		...['--device', 'virtio-blk-pci,drive=kept,logical_block_size=4096,packed=on'],
 	]);
@@ -51,8 +52,14 @@ test.serial('GRUB starts from a virtio disk, and Linux finds its disks there', a
 	t.is((await guest.shell('dd if=/dev/vdb bs=1M skip=1 count=16 2>/dev/null | md5sum')).split(' ')[0], sum);
 
 	const discard = 'blkdiscard -o $((32*1024*1024)) -l $((16*1024*1024)) /dev/vdb && echo fine';
+	const before = fs.statSync(data).blocks * 512;
 	t.is(await guest.shell(discard), 'fine');
-	t.is(await guest.shell('dd if=/dev/vdb bs=1M skip=31 count=1 2>/dev/null | tr -d "\\245" | wc -c'), '0');
+	t.is(Math.round((before - fs.statSync(data).blocks * 512) / MIB), 16, 'the host has the room again');
+	t.is(fs.statSync(data).size, 64 * MIB);
+	const zeros = (mib: number) => `dd if=/dev/vdb bs=1M skip=${mib} count=1 2>/dev/null | tr -d "\\0" | wc -c`;
+	t.deepEqual([await guest.shell(zeros(32)), await guest.shell(zeros(47))], ['0', '0']);
+	for (const beside of [31, 48])
+		t.is(await guest.shell(`dd if=/dev/vdb bs=1M skip=${beside} count=1 2>/dev/null | tr -d "\\245" | wc -c`), '0');
 
 	await guest.shell('mke2fs /dev/vdb && mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt');
 	await guest.shell('for i in $(seq 1 100); do head -c $((i * 997)) /dev/urandom >/mnt/f$i; done', 60_000);

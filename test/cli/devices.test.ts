@@ -131,6 +131,14 @@ test('drives: on IDE, on virtio, for a device; a CD-ROM', (t) => {
 	t.is(plan(['device virtio-blk,drive=d0', DRIVE]).disks.length, 1, 'its short name, and in any order');
 });
 
+test('discard: ignored unless it says unmap or on', (t) => {
+	const discard = (words: string) => plan([`drive file=a${words}`]).disks[0].discard;
+	t.deepEqual(['', ',discard=ignore', ',discard=off', ',nodiscard'].map(discard), Array(4).fill('ignore'));
+	t.deepEqual([',discard=unmap', ',discard=on', ',discard'].map(discard), Array(3).fill('unmap'));
+	const named = plan(['drive file=c,if=none,id=c,discard=unmap', 'device virtio-blk-pci,drive=c']);
+	t.is(named.disks[0].discard, 'unmap');
+});
+
 test('ports: to a back end, to SPICE, to nobody; names and numbers', (t) => {
 	const flags = [
 		'chardev socket,id=c0,path=/s,server=on,wait=off',
@@ -210,8 +218,9 @@ test('wrong words are told with those that are known', (t) => {
 		[[DRIVE, 'device virtio-blk-pci,drive=d0,logical_block_size=4K,physical_block_size=512'], /is less than/],
 		[[DRIVE, DRIVE], /id 'd0' is there twice/],
 		[['drive file=x,format=qcow2'], /only raw images are known/],
+		[['drive file=x,discard=maybe'], /discard: expected unmap \(on\) or ignore \(off\)/],
 		[['drive file=x,if=scsi'], /expected ide, virtio or none/],
-		[['drive file=x,foo=1'], /a drive has no property 'foo'; it has file, format, /],
+		[['drive file=x,foo=1'], /a drive has no property 'foo'; it has discard, file, format, /],
 		[['drive if=virtio'], /a disk needs a file/],
 		[['drive file=x,if=none'], /a drive with if=none needs an id/],
 		[['drive file=x,if=virtio,media=cdrom'], /a CD-ROM drive is on IDE/],

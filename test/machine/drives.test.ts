@@ -1,4 +1,4 @@
-/** Which disk firmware tries first, and that images are let go of. */
+/** Which disk firmware tries first, what becomes of discards, and that images are let go of. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,4 +46,37 @@ test('a bootindex goes before all letters, the lowest first', async (t) => {
 		{ driver: 'ide-hd' as const, drive: 'b', bootindex: 1 },
 	];
 	t.deepEqual(await order({ drives, devices }, 'd'), [bootPath.ide(0, 0), bootPath.virtioBlk(5), CDROM]);
+});
+
+test('discards reach the files of those disks that say so', async (t) => {
+	const punched: string[] = [];
+	const punchHole = (_fd: number, offset: number, length: number) => {
+		punched.push(`${offset}+${length}`);
+		return Promise.resolve(0);
+	};
+	const options: MachineOptions = {
+		disks: [
+			{ file: image(), discard: 'unmap', bus: 'virtio' },
+			{ file: image(), bus: 'virtio' },
+		],
+		drives: [
+			{ file: image(), if: 'virtio', discard: 'on' },
+			{ file: image(), if: 'virtio', discard: 'off' },
+		],
+	};
+	const plan = planDevices(parseConfig(options));
+	const warnings: string[] = [];
+	const warn = (line: string) => warnings.push(line);
+	const drives = await Drives.open(plan, { punchHole, warn });
+	for (const [n, { image }] of drives.virtioDisks.entries()) await image.discard?.(n * 512, 512);
+	await drives.close();
+	t.deepEqual(punched, ['0+512', '1024+512']);
+	t.deepEqual(warnings, []);
+	const without = await Drives.open(plan, { warn });
+	t.true(without.virtioDisks.every(({ image }) => image.discard === undefined));
+	await without.close();
+	t.is(warnings.length, 1);
+	t.regex(warnings[0], /^discard=unmap does nothing without the native addon/);
+	await (await Drives.open(planDevices(parseConfig({ disks: [{ file: image() }] })), { warn })).close();
+	t.is(warnings.length, 1, 'nobody asked for it');
 });

@@ -26,6 +26,11 @@ export interface NativeAddon {
 	 * read as zeros afterwards. Returns how many bytes that were.
 	 */
 	discard(buffer: ArrayBuffer, offset: number, length: number): number;
+	/**
+	 * Gives the host back the room that a range of an open file takes: it reads as zeros afterwards, the file keeps its
+	 * size. Resolves to 0 or to the errno. An addon that was built before has none.
+	 */
+	readonly punchHole?: (fd: number, offset: number, length: number) => Promise<number>;
 	/** Whether LZ4 was compiled in. */
 	readonly lz4: boolean;
 	/** With libopus only: native/src/opus.cc. Rate in Hz, bitrate in bits a second. */
