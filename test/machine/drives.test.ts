@@ -54,7 +54,7 @@ test('discards reach the files of those disks that say so', async (t) => {
 		punched.push(`${offset}+${length}`);
 		return Promise.resolve(0);
 	};
-	const options: MachineOptions = {
+	const options = (): MachineOptions => ({
 		disks: [
 			{ file: image(), discard: 'unmap', bus: 'virtio' },
 			{ file: image(), bus: 'virtio' },
@@ -63,16 +63,16 @@ test('discards reach the files of those disks that say so', async (t) => {
 			{ file: image(), if: 'virtio', discard: 'on' },
 			{ file: image(), if: 'virtio', discard: 'off' },
 		],
-	};
-	const plan = planDevices(parseConfig(options));
+	});
+	const plan = () => planDevices(parseConfig(options()));
 	const warnings: string[] = [];
 	const warn = (line: string) => warnings.push(line);
-	const drives = await Drives.open(plan, { punchHole, warn });
+	const drives = await Drives.open(plan(), { punchHole, warn });
 	for (const [n, { image }] of drives.virtioDisks.entries()) await image.discard?.(n * 512, 512);
 	await drives.close();
 	t.deepEqual(punched, ['0+512', '1024+512']);
 	t.deepEqual(warnings, []);
-	const without = await Drives.open(plan, { warn });
+	const without = await Drives.open(plan(), { warn });
 	t.true(without.virtioDisks.every(({ image }) => image.discard === undefined));
 	await without.close();
 	t.is(warnings.length, 1);
