@@ -1,6 +1,8 @@
 /** A disk image in memory that notes every request and can take its time or fail. */
 import type { BlockImage } from '../../src/core/index.ts';
 
+type Kind = 'read' | 'write' | 'flush' | 'discard';
+
 export class MemoryImage implements BlockImage {
 	readonly bytes: Uint8Array;
 	readOnly = false;
@@ -9,7 +11,7 @@ export class MemoryImage implements BlockImage {
 	/** Requests wait until the test lets them go. */
 	slow = false;
 	/** The next request of this kind fails. */
-	failNext: 'read' | 'write' | 'flush' | undefined;
+	failNext: Kind | undefined;
 	readonly #waiting: (() => void)[] = [];
 
 	constructor(size: number) {
@@ -41,9 +43,8 @@ export class MemoryImage implements BlockImage {
 		return this.#request('flush', 'flush', () => {});
 	}
 
-	discard(offset: number, length: number): undefined {
-		this.log.push(`discard ${offset}+${length}`);
-		this.bytes.fill(0, offset, offset + length);
+	discard(offset: number, length: number): Promise<void> | undefined {
+		return this.#request('discard', `discard ${offset}+${length}`, () => this.bytes.fill(0, offset, offset + length));
 	}
 
 	close(): Promise<void> {
@@ -61,7 +62,7 @@ export class MemoryImage implements BlockImage {
 		return this.#waiting.length;
 	}
 
-	#request(kind: 'read' | 'write' | 'flush', entry: string, work: () => void): Promise<void> | undefined {
+	#request(kind: Kind, entry: string, work: () => void): Promise<void> | undefined {
 		this.log.push(entry);
 		if (this.failNext === kind) {
 			this.failNext = undefined;

@@ -24,6 +24,30 @@ test('a flush is over when the image says so, and not before', async (t) => {
 	t.deepEqual(image.log.slice(-3), ['write 0+512', 'flush', 'flush done']);
 });
 
+test('TRIM is over when the image has discarded every range', async (t) => {
+	const { m, image } = withDisk();
+	const trim = () => m.dma(0x1000, false, () => m.commandExt(0x06, 0, 1, 1));
+	const view = new DataView(m.board.host.dma.bytes.buffer);
+	view.setBigUint64(0x10000, 5n | (3n << 48n), true);
+	view.setBigUint64(0x10008, 20n | (1n << 48n), true);
+	m.descriptors(0x1000, [[0x10000, 0x200]]);
+	image.slow = true;
+	trim();
+	t.is(image.waiting, 2);
+	await image.release();
+	t.is(m.bmStatus, 1);
+	t.false(m.irq.level);
+	await image.release();
+	t.is(m.bmStatus, 4);
+	t.is(m.reg(7), READY);
+	sameBytes(t, sector(image, 5, 3), new Uint8Array(3 * 512));
+	image.slow = false;
+	image.failNext = 'discard';
+	trim();
+	await new Promise((resolve) => setImmediate(resolve));
+	t.is(m.reg(7), 0x61, 'a drive fault');
+});
+
 test('without a write cache every write is flushed before it is over', async (t) => {
 	const { m, image } = withDisk();
 	m.command(0xef, 0, 0, 0x82);

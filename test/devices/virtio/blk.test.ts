@@ -130,6 +130,19 @@ test('a write is told as done only once it is, and a flush that comes then cover
 	t.deepEqual(image.log, ['write 2048+512', 'write 2048+512 done', 'flush', 'flush done']);
 });
 
+test('a discard is told as done once the image has done it', async (t) => {
+	const it = rig();
+	const { image, driver } = it;
+	image.slow = true;
+	t.deepEqual(driver.send(0, ranged(Type.discard, 8, 16)), []);
+	await turn(it);
+	t.deepEqual(driver.queue(0).used(), []);
+	await image.release();
+	driver.settle();
+	t.is(statusOf(driver.queue(0).used()[0]), OK);
+	t.deepEqual(image.log, ['discard 4096+8192', 'discard 4096+8192 done']);
+});
+
 test('several requests are under way at once and end in any order', async (t) => {
 	const it = rig();
 	const { image, driver } = it;
@@ -252,6 +265,7 @@ test('errors of the image become errors of the request, and nothing else suffers
 		['read', read(0, SECTOR)],
 		['write', write(0, new Uint8Array(SECTOR))],
 		['flush', flush],
+		['discard', ranged(Type.discard, 0, 1)],
 	] as const) {
 		image.failNext = kind;
 		t.deepEqual(driver.send(0, request), []);
