@@ -2,7 +2,7 @@
  * How a virtio function interrupts: over INTA# with the ISR status, or with a message for each cause once the driver has
  * enabled MSI-X. Virtio 1.2, 4.1.4.5 and 4.1.5.1.2.
  */
-import { type DeviceState, type Msix, type PciFunction, tracePoints } from '../../src/core/index.ts';
+import { checkVersion, type DeviceState, type Msix, type PciFunction, tracePoints } from '../../src/core/index.ts';
 
 const ISR_QUEUE = 1;
 const ISR_CONFIG = 2;
@@ -88,6 +88,7 @@ export class PciInterrupts {
 	}
 
 	restore(state: DeviceState): void {
+		checkVersion(this.#pci.identity.name, state, 1);
 		const saved = state as ReturnType<PciInterrupts['save']>;
 		if (saved.queues.length !== this.#queueVectors.length || (saved.msix === undefined) !== (this.msix === undefined))
 			throw new Error('virtio: saved state has other interrupts');
