@@ -292,6 +292,7 @@ class Planner {
 		const vmc = chardevs.findIndex(({ backend }) => backend === 'spicevmc');
 		const second = chardevs.findIndex(({ backend }, n) => backend === 'spicevmc' && n > vmc);
 		if (second >= 0) throw new PlanError(['chardevs', second], 'there is one agent', 'leave the second spicevmc out');
+		this.#checkPortNames();
 		const stdio = this.#config.serials.filter(({ kind }) => kind === 'stdio').length;
 		if (stdio > 1)
 			throw new PlanError(
@@ -302,6 +303,19 @@ class Planner {
 		if (stdio + chardevs.filter(({ backend }) => backend === 'stdio').length > 1)
 			throw new PlanError(['chardevs'], 'stdio is taken already', 'use a file or a socket');
 		return chardevs.filter(({ backend }) => backend !== 'spicevmc' && backend !== 'spiceport');
+	}
+
+	/** Clients know ports by their names only. */
+	#checkPortNames(): void {
+		const { spicePorts, chardevs } = this.#config;
+		const taken = new Set<string>();
+		const take = (name: string, at: PropertyKey[]): void => {
+			if (taken.has(name)) throw new PlanError(at, `there are two SPICE ports named '${name}'`, 'rename one');
+			taken.add(name);
+		};
+		for (const [n, name] of spicePorts.entries()) take(name, ['spicePorts', n]);
+		for (const [n, chardev] of chardevs.entries())
+			if (chardev.backend === 'spiceport' && chardev.name !== undefined) take(chardev.name, ['chardevs', n]);
 	}
 }
 

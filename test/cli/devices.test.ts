@@ -236,6 +236,10 @@ test('wrong words are told with those that are known', (t) => {
 		[['chardev socket,id=c,path=/s,server=off'], /tsvm listens on its sockets/],
 		[['chardev spicevmc,id=c,name=usbredir'], /only name=vdagent/],
 		[['chardev spicevmc,id=c', 'chardev spicevmc,id=d'], /there is one agent/],
+		[
+			['chardev spiceport,id=c,name=x.0', 'chardev spiceport,id=d,name=x.1', 'chardev spiceport,id=e,name=x.0'],
+			/^chardevs\[2\]: there are two SPICE ports named 'x\.0'/,
+		],
 		[['chardev stdio,id=c', 'chardev stdio,id=d'], /stdio is taken already/],
 		[['device virtio-balloon-pci', 'device virtio-balloon-pci'], /a machine has one virtio-balloon-pci/],
 		[['device qxl-vga,ram_size=5'], /5 bytes is no power of two/],
