@@ -26,7 +26,8 @@ after `quit` or at the end of stdin the probe leaves; its exit status is 1 if a 
 	press B [MASK] / release B [MASK]    button 1 left, 2 middle, 3 right, 4 wheel up, 5 wheel down, 6 side, 7 extra
 	click B                    press and release
 	mouse-mode server|client   asks for a mode
-	wait-agent yes|no [SECONDS]    until the guest's agent is there and has said what it can, or is gone
+	wait-agent yes|no [SECONDS]    until the guest's agent is there and shares clipboards, or does not
+	wait-capability NAME [SECONDS]     until the guest's agent has said that it has it
 	clip-set SELECTION FORMAT FILE     owns a clipboard; FILE is handed over when the guest asks for it
 	clip-get SELECTION FORMAT [FILE]   asks for the guest's; answers size, sha256 and ms
 	clip-release SELECTION     gives a clipboard up
@@ -35,7 +36,8 @@ after `quit` or at the end of stdin the probe leaves; its exit status is 1 if a 
 	display-size WxH+X+Y [WxH+X+Y ...]     what windows of these sizes ask of the guest; other monitors are switched off
 	port-send NAME FILE [SECONDS]      writes a file into the guest's port; answers bytes and seconds once all is written
 	port-get NAME BYTES [FILE [SECONDS]]   so many bytes from the guest's port; answers sha256 and seconds
-	state                      answers everything known: mouse mode, agent, name, uuid, leds, primary, cursor, draws
+	state                      answers everything known: mouse mode, agent, its capabilities, name, uuid, leds, primary,
+	                           cursor, draws
 	sleep SECONDS
 	disconnect                 leaves; `connect` may follow
 	quit
@@ -89,7 +91,13 @@ SELECTIONS = ['clipboard', 'primary', 'secondary']
 FORMATS = ['none', 'text', 'png', 'bmp', 'tiff', 'jpg']
 # Monitors that a window may stand for.
 MONITORS = 4
-CAPABILITY_CLIPBOARD_SELECTION = 6
+# VD_AGENT_CAP_* in their order.
+CAPABILITIES = [
+	'mouse-state', 'monitors-config', 'reply', 'clipboard', 'display-config', 'clipboard-by-demand',
+	'clipboard-selection', 'sparse-monitors-config', 'guest-lineend-lf', 'guest-lineend-crlf', 'max-clipboard',
+	'audio-volume-sync', 'monitors-config-position', 'file-xfer-disabled', 'file-xfer-detailed-errors',
+	'graphics-device-info', 'clipboard-no-release-on-regrab', 'clipboard-grab-serial',
+]
 
 
 class Failed(Exception):
@@ -487,9 +495,17 @@ class Probe:
 
 		def there():
 			connected = main.get_property('agent-connected')
-			return connected and main.agent_test_capability(CAPABILITY_CLIPBOARD_SELECTION)
+			return connected and 'clipboard-selection' in self.capabilities()
 
 		self.until(there if words[1] == 'yes' else lambda: not there(), seconds, f'agent {words[1]}')
+
+	def capabilities(self):
+		main = self.channel('main')
+		return [name for bit, name in enumerate(CAPABILITIES) if main.agent_test_capability(bit)]
+
+	def do_wait_capability(self, words):
+		seconds = float(words[2]) if len(words) > 2 else 30
+		self.until(lambda: words[1] in self.capabilities(), seconds, f'capability {words[1]}')
 
 	def do_clip_set(self, words):
 		selection, kind = SELECTIONS.index(words[1]), FORMATS.index(words[2])
@@ -593,6 +609,7 @@ class Probe:
 		return {
 			'mouseMode': self.mouse_mode(),
 			'agent': bool(self.channel('main').get_property('agent-connected')),
+			'capabilities': self.capabilities(),
 			'name': self.session.get_property('name'),
 			'uuid': uuid_text(self.session.get_property('uuid')),
 			'leds': self.leds,
