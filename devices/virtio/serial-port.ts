@@ -1,5 +1,5 @@
 /** One port of the console device: bytes between a pair of queues and a back end. Virtio 1.2, 5.3.6. */
-import type { CharBackend, CharDevice, StateValue } from '../../src/core/index.ts';
+import type { CharBackend, CharDevice, StateValue, TerminalSize } from '../../src/core/index.ts';
 import type { Chain } from './chain.ts';
 import type { VirtioBus } from './virtio.ts';
 
@@ -23,6 +23,8 @@ export class SerialPort implements CharDevice {
 	readonly console: boolean;
 	/** The host side came or went, for the control queue. */
 	onHostOpen: ((open: boolean) => void) | undefined;
+	/** The terminal's size changed, for the control queue. */
+	onResized: (() => void) | undefined;
 	readonly #backend: CharBackend;
 	readonly #bus: VirtioBus;
 	readonly #receiveQueue: number;
@@ -51,6 +53,10 @@ export class SerialPort implements CharDevice {
 
 	get hostIsOpen(): boolean {
 		return this.#hostIsOpen;
+	}
+
+	get size(): TerminalSize | undefined {
+		return this.#backend.size;
 	}
 
 	receive(bytes: Uint8Array): number {
@@ -93,6 +99,10 @@ export class SerialPort implements CharDevice {
 		this.onHostOpen?.(open);
 		// What nobody takes any more must not keep the guest waiting.
 		if (!open) this.drained();
+	}
+
+	resized(): void {
+		this.onResized?.();
 	}
 
 	/** Hands the guest's bytes on, as far as the back end takes them. Called from run(). */

@@ -59,9 +59,8 @@ const trace = tracePoints('virtio-serial', {
 });
 
 export interface SerialOptions {
+	/** If the one that becomes port 0 is on a terminal, the guest is offered its size. */
 	readonly ports: readonly SerialPortOptions[];
-	/** Size of the terminal on port 0, characters; offered to the guest if given. */
-	readonly size?: { readonly cols: number; readonly rows: number };
 }
 
 export class VirtioSerial implements VirtioModel {
@@ -73,7 +72,6 @@ export class VirtioSerial implements VirtioModel {
 	readonly configLength = 12;
 	readonly config: RegisterFile<typeof layout>;
 	readonly #options: SerialOptions;
-	#size: SerialOptions['size'];
 	#bus: VirtioBus | undefined;
 	readonly #ports = new Map<number, SerialPort>();
 	#waiting: Uint8Array[] = [];
@@ -84,11 +82,13 @@ export class VirtioSerial implements VirtioModel {
 	/** Throws RangeError when there are too many ports or two have the same number. */
 	constructor(options: SerialOptions) {
 		this.#options = options;
-		this.#size = options.size;
+		const first =
+			options.ports.find(({ number }) => number === 0) ??
+			options.ports.find(({ console, number }) => console === true && number === undefined);
 		this.features = features(
 			Feature.multiport,
 			Feature.emergencyWrite,
-			...(options.size === undefined ? [] : [Feature.size]),
+			...(first?.console && first.backend.size ? [Feature.size] : []),
 		);
 		const sizes = new Array<number>(2 * (MAX_PORTS + 1)).fill(QUEUE_SIZE);
 		sizes[CONTROL_RECEIVE] = sizes[CONTROL_TRANSMIT] = CONTROL_SIZE;
@@ -96,12 +96,12 @@ export class VirtioSerial implements VirtioModel {
 		this.config = new RegisterFile(layout, {
 			write: { emerg_wr: (byte) => this.#ports.get(0)?.emergency(byte & 0xff) },
 		});
-		this.#showSize();
 	}
 
 	connect(bus: VirtioBus): void {
 		this.#bus = bus;
 		for (const options of this.#options.ports) this.#plug(bus, options);
+		this.#showSize();
 	}
 
 	#plug(bus: VirtioBus, options: SerialPortOptions): void {
@@ -113,6 +113,7 @@ export class VirtioSerial implements VirtioModel {
 		port.onHostOpen = (open) => {
 			if (this.#ready) this.#tell({ id: number, event: Event.portOpen, value: open ? 1 : 0 });
 		};
+		if (number === 0) port.onResized = () => this.#resized(port);
 		this.#ports.set(number, port);
 	}
 
@@ -127,18 +128,18 @@ export class VirtioSerial implements VirtioModel {
 		return this.#ports;
 	}
 
-	/** The terminal on port 0 has another size. */
-	resize(cols: number, rows: number): void {
-		this.#size = { cols, rows };
+	#resized(port: SerialPort): void {
 		this.#showSize();
-		this.#bus?.configChanged();
-		const port = this.#ports.get(0);
-		if (port?.guestOpen) this.#tellSize(port);
+		if (!this.#bus?.has(Feature.size)) return;
+		this.#bus.configChanged();
+		if (this.#ready) this.#tellSize(port);
 	}
 
+	/** A guest that was not offered the size finds 0 there. */
 	#showSize(): void {
-		this.config.cols = this.#size?.cols ?? 0;
-		this.config.rows = this.#size?.rows ?? 0;
+		const size = this.features & features(Feature.size) ? this.#ports.get(0)?.size : undefined;
+		this.config.cols = size?.cols ?? 0;
+		this.config.rows = size?.rows ?? 0;
 	}
 
 	kicked(n: number): void {
@@ -194,8 +195,8 @@ export class VirtioSerial implements VirtioModel {
 	}
 
 	#tellSize(port: SerialPort): void {
-		if (!this.#size || !port.console || port.number !== 0 || !this.#bus?.has(Feature.size)) return;
-		this.#tell({ id: 0, event: Event.resize, value: 0 }, encode(Size, this.#size));
+		if (!port.size || !port.console || port.number !== 0 || !this.#bus?.has(Feature.size)) return;
+		this.#tell({ id: 0, event: Event.resize, value: 0 }, encode(Size, port.size));
 	}
 
 	#tell(message: Control, more: Uint8Array = new Uint8Array(0)): void {

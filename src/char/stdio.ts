@@ -3,7 +3,7 @@
  * command, as in QEMU's multiplexed console.
  */
 import type { ReadStream } from 'node:tty';
-import type { CharBackend, CharDevice } from '../core/index.ts';
+import type { CharBackend, CharDevice, TerminalSize } from '../core/index.ts';
 import { Inbound } from './inbound.ts';
 
 const ESCAPE = 0x01;
@@ -64,6 +64,12 @@ export class StdioChar implements CharBackend {
 		input.on('data', this.#onData);
 		output.on('drain', this.#onDrain);
 		output.on('error', this.#onError);
+		output.on('resize', this.#onResize);
+	}
+
+	get size(): TerminalSize | undefined {
+		const { columns: cols, rows } = this.#output;
+		return cols > 0 && rows > 0 ? { cols, rows } : undefined;
 	}
 
 	attach(device: CharDevice): void {
@@ -89,6 +95,7 @@ export class StdioChar implements CharBackend {
 		this.#input.off('data', this.#onData);
 		this.#output.off('drain', this.#onDrain);
 		this.#output.off('error', this.#onError);
+		this.#output.off('resize', this.#onResize);
 		this.#input.pause();
 		process.off('exit', this.#restore);
 		this.#restore();
@@ -110,6 +117,8 @@ export class StdioChar implements CharBackend {
 		this.#full = false;
 		this.#inbound.device?.drained();
 	};
+
+	readonly #onResize = (): void => this.#inbound.device?.resized?.();
 
 	/** The reader of a pipe has gone: nobody sees the guest's output any more, but the guest goes on. */
 	readonly #onError = (): void => {

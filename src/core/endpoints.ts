@@ -62,6 +62,12 @@ export interface InputEvents {
 	readonly leds: number;
 }
 
+/** Characters across and down. */
+export interface TerminalSize {
+	readonly cols: number;
+	readonly rows: number;
+}
+
 /** The host end of a byte stream from a serial port or a virtio port. */
 export interface CharBackend {
 	/**
@@ -75,6 +81,8 @@ export interface CharBackend {
 	ready?(): void;
 	/** The guest opened or closed its end (virtio ports; serial ports by DTR). */
 	guestOpen?(open: boolean): void;
+	/** Of a terminal that has one, as it is now. */
+	readonly size?: TerminalSize;
 	close(): void;
 }
 /** The device end of a byte stream. */
@@ -85,6 +93,8 @@ export interface CharDevice {
 	drained(): void;
 	/** The host side came or went. */
 	hostOpen?(open: boolean): void;
+	/** The back end's `size` is another. */
+	resized?(): void;
 }
 
 /**

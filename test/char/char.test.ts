@@ -20,6 +20,7 @@ class Device implements CharDevice {
 	received: number[] = [];
 	drains = 0;
 	opens: boolean[] = [];
+	resizes = 0;
 	receive(bytes: Uint8Array): number {
 		const count = Math.min(this.room, bytes.length);
 		this.received.push(...bytes.subarray(0, count));
@@ -30,6 +31,9 @@ class Device implements CharDevice {
 	}
 	hostOpen(open: boolean): void {
 		this.opens.push(open);
+	}
+	resized(): void {
+		this.resizes++;
 	}
 	get text(): string {
 		return String.fromCharCode(...this.received);
@@ -218,6 +222,8 @@ class Input extends EventEmitter {
 	}
 }
 class Output extends EventEmitter {
+	columns: number | undefined;
+	rows: number | undefined;
 	said = '';
 	writableLength = 0;
 	write(bytes: Uint8Array | string): boolean {
@@ -276,6 +282,18 @@ test('stdio: back-pressure both ways, and a reader that goes', (t) => {
 	output.emit('error', new Error('EPIPE'));
 	t.is(char.write(encode('x')), 1);
 	char.close();
+});
+
+test('stdio: the size of the terminal, now and when it changes', (t) => {
+	const { output, char, device } = stdio();
+	t.is(char.size, undefined);
+	[output.columns, output.rows] = [132, 43];
+	output.emit('resize');
+	t.is(device.resizes, 1);
+	t.deepEqual(char.size, { cols: 132, rows: 43 });
+	char.close();
+	output.emit('resize');
+	t.is(device.resizes, 1);
 });
 
 test('stdio: a pipe carries every byte', async (t) => {

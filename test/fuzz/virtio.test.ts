@@ -27,6 +27,8 @@ import { Echo } from '../helpers/virtio-echo.ts';
 const MEMORY = 1 << 20;
 const RUNS = 40;
 
+const terminalSize = { cols: 80, rows: 25 };
+
 /** Sends back what it hears, three bytes at a time. */
 function parrot(): CharBackend {
 	let device: CharDevice | undefined;
@@ -36,6 +38,7 @@ function parrot(): CharBackend {
 			device?.receive(some);
 			return some.length;
 		},
+		size: terminalSize,
 		attach: (to) => {
 			device = to;
 		},
@@ -73,7 +76,8 @@ const SUBJECTS: readonly Subject[] = [
 				if (what % 4 === 0) port.hostOpen(false);
 				port.hostOpen(true);
 			}
-			model.resize(what, 25);
+			terminalSize.cols = what;
+			model.ports.get(0)?.resized();
 		},
 	},
 	{

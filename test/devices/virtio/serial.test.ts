@@ -1,7 +1,7 @@
 /** The console device: control conversation, names, flow control both ways. Virtio 1.2, 5.3. */
 import test from 'ava';
 import { VirtioSerial } from '../../../devices/virtio/serial.ts';
-import type { CharBackend, CharDevice } from '../../../src/core/index.ts';
+import type { CharBackend, CharDevice, TerminalSize } from '../../../src/core/index.ts';
 import { CapType, type DriverOptions, guestErrors, VirtioDriver } from '../../helpers/virtio-driver.ts';
 
 const DEVICE_READY = 0;
@@ -24,6 +24,7 @@ class Peer implements CharBackend {
 	/** Bytes for the guest that it has not taken. */
 	waiting: Uint8Array = new Uint8Array(0);
 	asked = 0;
+	size: TerminalSize | undefined;
 
 	write(bytes: Uint8Array): number {
 		const count = Math.min(bytes.length, this.appetite);
@@ -291,8 +292,11 @@ test('a character can be said without any queue', (t) => {
 
 test('the size of the console: offered if known, told when it changes, rows first', (t) => {
 	t.is(new VirtioDriver(new VirtioSerial({ ports: [] })).offered & 1n, 0n);
-	const serial = new VirtioSerial({ ports: [{ backend: new Peer(), console: true }], size: { cols: 132, rows: 43 } });
-	const guest = new Guest(serial);
+	const peer = new Peer();
+	peer.size = { cols: 132, rows: 43 };
+	const plain = new VirtioSerial({ ports: [{ backend: peer, name: 'no terminal' }] });
+	t.is(new VirtioDriver(plain).offered & 1n, 0n);
+	const guest = new Guest(new VirtioSerial({ ports: [{ backend: peer, console: true }] }));
 	t.is(guest.offered & 1n, 1n);
 	t.is(guest.readConfig(0, 2), 132);
 	t.is(guest.readConfig(2, 2), 43);
@@ -301,7 +305,8 @@ test('the size of the console: offered if known, told when it changes, rows firs
 	t.true(guest.news.includes(`0 ${RESIZE} 0 ${String.fromCharCode(43, 0, 132, 0)}`));
 	guest.tell(0, PORT_OPEN, 1);
 	guest.takeIsr();
-	serial.resize(80, 25);
+	peer.size = { cols: 80, rows: 25 };
+	peer.device?.resized?.();
 	t.is(guest.takeIsr(), 3);
 	t.is(guest.readConfig(0, 4), 80 + (25 << 16));
 	t.deepEqual(guest.news, [`0 ${RESIZE} 0 \x19\0P\0`]);
