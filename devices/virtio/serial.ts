@@ -39,11 +39,8 @@ const Event = {
 } as const;
 const Control = wire.struct({ id: wire.u32, event: wire.u16, value: wire.u16 });
 type Control = Infer<typeof Control>;
-/**
- * The specification has it the other way round, but Linux up to 6.14 reads it so, and with it every 32-bit guest that
- * there is: drivers/char/virtio_console.c, handle_control_message().
- */
-const Size = wire.struct({ rows: wire.u16, cols: wire.u16 });
+/** 5.3.6.2. Linux read it the other way round for long (drivers/char/virtio_console.c); Debian's present kernels do not. */
+const Size = wire.struct({ cols: wire.u16, rows: wire.u16 });
 
 const MAX_PORTS = 31;
 const CONTROL_RECEIVE = 2;

@@ -290,7 +290,7 @@ test('a character can be said without any queue', (t) => {
 	t.deepEqual(peer.taken, [0x41]);
 });
 
-test('the size of the console: offered if known, told when it changes, rows first', (t) => {
+test('the size of the console: offered if known, told when it changes, columns first', (t) => {
 	t.is(new VirtioDriver(new VirtioSerial({ ports: [] })).offered & 1n, 0n);
 	const peer = new Peer();
 	peer.size = { cols: 132, rows: 43 };
@@ -302,14 +302,14 @@ test('the size of the console: offered if known, told when it changes, rows firs
 	t.is(guest.readConfig(2, 2), 43);
 	guest.tell(0, DEVICE_READY, 1);
 	guest.tell(0, PORT_READY, 1);
-	t.true(guest.news.includes(`0 ${RESIZE} 0 ${String.fromCharCode(43, 0, 132, 0)}`));
+	t.true(guest.news.includes(`0 ${RESIZE} 0 ${String.fromCharCode(132, 0, 43, 0)}`));
 	guest.tell(0, PORT_OPEN, 1);
 	guest.takeIsr();
 	peer.size = { cols: 80, rows: 25 };
 	peer.device?.resized?.();
 	t.is(guest.takeIsr(), 3);
 	t.is(guest.readConfig(0, 4), 80 + (25 << 16));
-	t.deepEqual(guest.news, [`0 ${RESIZE} 0 \x19\0P\0`]);
+	t.deepEqual(guest.news, [`0 ${RESIZE} 0 P\0\x19\0`]);
 });
 
 test('ports have numbers of their own', (t) => {
