@@ -48,13 +48,13 @@ export class PciInterrupts {
 	/** Something was pushed to these queues, and the driver wants to know. */
 	queues(numbers: readonly number[]): void {
 		this.#cause(ISR_QUEUE);
-		if (this.messages) for (const n of numbers) this.msix?.notify(this.#queueVectors[n]);
+		for (const n of numbers) this.msix?.notify(this.#queueVectors[n]);
 	}
 
 	/** The configuration has changed. */
 	configuration(): void {
 		this.#cause(ISR_QUEUE | ISR_CONFIG);
-		if (this.messages) this.msix?.notify(this.#configVector);
+		this.msix?.notify(this.#configVector);
 	}
 
 	/** The driver reads the ISR status, which takes the line back; returns the causes. */

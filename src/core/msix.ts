@@ -11,7 +11,7 @@ const CAP_LENGTH = 12;
 const BAR_SIZE = 4096;
 const PENDING = BAR_SIZE / 2;
 /** Most vectors whose table ends before the pending bits. */
-const MOST_VECTORS = 128;
+export const MSIX_MOST_VECTORS = 128;
 /** Message Control, upper byte. */
 const CONTROL = 3;
 const ENABLE = 0x80;
@@ -42,11 +42,12 @@ export class Msix {
 
 	/** `at` is where the capability lies in configuration space. Throws RangeError when there are too many vectors. */
 	constructor(vectors: number, at: number) {
-		if (!(vectors >= 1 && vectors <= MOST_VECTORS)) throw new RangeError(`MSI-X cannot have ${vectors} vectors here`);
+		if (!(vectors >= 1 && vectors <= MSIX_MOST_VECTORS))
+			throw new RangeError(`MSI-X cannot have ${vectors} vectors here`);
 		this.vectors = vectors;
 		this.#at = at;
 		this.#table = new Uint32Array(vectors * WORDS);
-		this.#pending = new Uint32Array(MOST_VECTORS / 32);
+		this.#pending = new Uint32Array(MSIX_MOST_VECTORS / 32);
 		const handler = {
 			read32: (offset: number) => this.#read(offset),
 			write32: (offset: number, value: number) => this.#write(offset, value),
@@ -81,7 +82,10 @@ export class Msix {
 		return this.#fn?.config[this.#at + CONTROL] ?? 0;
 	}
 
-	/** Sends the message of `vector`, or remembers it while that is masked. A vector that does not exist has none. */
+	/**
+	 * Sends the message of `vector`, or remembers it while that is masked. Nothing happens while messages are not enabled,
+	 * or for a vector that does not exist.
+	 */
 	notify(vector: number): void {
 		if (!this.enabled || !(vector >= 0 && vector < this.vectors)) return;
 		if (this.#masked(vector)) this.#pending[vector >>> 5] |= 1 << (vector & 31);

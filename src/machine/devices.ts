@@ -4,12 +4,11 @@
  * property lists that `-device DRIVER,help` prints.
  */
 import * as z from 'zod';
+import { MSIX_MOST_VECTORS } from '../core/index.ts';
 import { MiB, Path, parseSize, refuse, UnixPath } from './config-kit.ts';
 
 const Id = z.string().regex(/^[a-zA-Z][\w.-]*$/, 'an id begins with a letter, then letters, digits, dots and dashes');
 const MAX_SERIAL = 20;
-/** Of an MSI-X table in a BAR of one page. */
-const MOST_VECTORS = 128;
 /** Slot 0 is the host bridge's. */
 const LAST_SLOT = 31;
 const ON = ['on', 'yes', 'true', 'y'];
@@ -54,7 +53,7 @@ const Addr = z.string().transform((text, ctx) => {
 	return slot;
 });
 const Vectors = Int.superRefine((count, ctx) => {
-	if (count > MOST_VECTORS) refuse(ctx, `${count} vectors are more than the ${MOST_VECTORS} that fit`);
+	if (count > MSIX_MOST_VECTORS) refuse(ctx, `${count} vectors are more than the ${MSIX_MOST_VECTORS} that fit`);
 });
 /** block.c, bdrv_parse_discard_flags. */
 const Discard = z

@@ -263,6 +263,9 @@ async function msixWalk(script: Script): Promise<void> {
 		for (const register of vectors) await script.write(0, register, 2, vector);
 		for (const register of vectors) await script.read(0, register, 2);
 	}
+	await script.write(0, Common.queueReset, 2, 1);
+	for (const register of vectors) await script.read(0, register, 2);
+	for (const register of vectors) await script.write(0, register, 2, 1);
 	await script.write(0, Common.deviceStatus, 1, 0);
 	await script.write(0, Common.queueSelect, 2, 0);
 	for (const register of vectors) await script.read(0, register, 2);

@@ -112,6 +112,15 @@ test('a message to where there is no memory, or without bus mastering, is not se
 	t.deepEqual(sent(driver), []);
 });
 
+test('what was pending is not sent by a function that may not reach memory', (t) => {
+	const driver = ready();
+	entry(driver, QUEUE, 0x41, true);
+	request(driver);
+	driver.configWrite(4, 2, 3);
+	entry(driver, QUEUE, 0x41);
+	t.deepEqual(sent(driver), []);
+});
+
 test('the reset of the device takes the vectors back, that of the machine the table as well', (t) => {
 	const driver = ready();
 	const fresh = new VirtioDriver(new Echo());
@@ -133,6 +142,7 @@ test('saved and restored, what was pending is sent', (t) => {
 	const saved = driver.migrate(new Echo());
 	t.deepEqual(driver.device.save(), saved);
 	t.deepEqual(sent(driver), []);
+	t.false(driver.irq.level, 'the ISR status alone raises no line');
 	entry(driver, QUEUE, 0x51);
 	t.deepEqual(sent(driver), [0x51]);
 	request(driver);
