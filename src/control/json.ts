@@ -8,8 +8,11 @@
 const MAX_MESSAGE = 1 << 20;
 const MAX_TOKENS = 1 << 16;
 const MAX_NESTING = 1024;
+/** Digits of an integer that is kept exactly, the sign included; QEMU's have 64 bits. */
+const MAX_DIGITS = 64;
 
-export type JsonValue = null | boolean | number | string | JsonValue[] | JsonObject;
+/** An integer that a double cannot hold is a bigint. */
+export type JsonValue = null | boolean | number | bigint | string | JsonValue[] | JsonObject;
 export type JsonObject = { [key: string]: JsonValue };
 export type JsonResult = { readonly value: JsonValue } | { readonly error: string };
 
@@ -208,7 +211,7 @@ class Parser {
 	value(): JsonValue {
 		const token = this.#next();
 		if (token.kind === 'string') return unquote(token.text);
-		if (token.kind === 'number') return Number(token.text);
+		if (token.kind === 'number') return number(token.text);
 		if (token.kind === 'keyword') return keyword(token.text);
 		if (token.text === '{') return this.#object();
 		if (token.text === '[') return this.#array();
@@ -253,6 +256,12 @@ class Parser {
 		this.#at++;
 		return true;
 	}
+}
+
+function number(text: string): number | bigint {
+	const value = Number(text);
+	if (Number.isSafeInteger(value) || text.length > MAX_DIGITS || !/^-?\d+$/.test(text)) return value;
+	return BigInt(text);
 }
 
 function keyword(text: string): JsonValue {
@@ -301,9 +310,21 @@ function isExponent(c: string): boolean {
 	return c === 'e' || c === 'E';
 }
 
+/** The same value with doubles in place of bigints, for those who count in doubles. */
+export function rounded(value: JsonValue): JsonValue {
+	if (typeof value === 'bigint') return Number(value);
+	if (Array.isArray(value)) return value.map(rounded);
+	if (typeof value !== 'object' || value === null) return value;
+	const object: JsonObject = Object.create(null);
+	for (const [key, member] of Object.entries(value)) object[key] = rounded(member);
+	return object;
+}
+
 /** As JSON.stringify, with bigints as integers of any size. */
 export function stringify(value: unknown): string {
-	const mark = '\u0000integer ';
-	const text = JSON.stringify(value, (_, v: unknown) => (typeof v === 'bigint' ? mark + v : v));
-	return text.replace(/"\\u0000integer (-?\d+)"/g, '$1');
+	if (typeof value === 'bigint') return String(value);
+	if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+	if (Array.isArray(value)) return `[${value.map(stringify).join(',')}]`;
+	const members = Object.entries(value).filter(([, member]) => member !== undefined);
+	return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${stringify(member)}`).join(',')}}`;
 }

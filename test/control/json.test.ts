@@ -1,7 +1,7 @@
 /** QMP's JSON: values out of a byte stream, errors in QEMU's words, bounds. */
 import test from 'ava';
 import fc from 'fast-check';
-import { type JsonResult, JsonStream } from '../../src/control/json.ts';
+import { type JsonResult, JsonStream, stringify } from '../../src/control/json.ts';
 
 function read(...chunks: (string | Uint8Array)[]): JsonResult[] {
 	const results: JsonResult[] = [];
@@ -9,7 +9,7 @@ function read(...chunks: (string | Uint8Array)[]): JsonResult[] {
 	for (const chunk of chunks) stream.feed(typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
 	return results;
 }
-const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
+const plain = (value: unknown) => JSON.parse(stringify(value));
 
 test('values follow each other with nothing between them, and come in pieces', (t) => {
 	t.deepEqual(plain(read('{"a":1}{"b":[true,null', ',-1.5e3]}"x"')), [
@@ -28,6 +28,23 @@ test('a member called __proto__ is only a member', (t) => {
 	if (!('value' in result)) return t.fail();
 	t.deepEqual(Object.keys(result.value as object), ['__proto__']);
 	t.is(Reflect.get({}, 'evil'), undefined);
+});
+
+test('what is read is written again as it was: integers of any size, strings like marks, NUL', (t) => {
+	const texts = [
+		...['9007199254740993', '-18446744073709551616', '0', '-1.5', '"\\u0000"', '"\\u0000integer 12"'],
+		...['{"a":[18446744073709551615,{"b":"\\"\\u0000integer 3\\""}],"c":null}', '["9007199254740993"]'],
+	];
+	for (const text of texts) {
+		const [result] = read(`${text}\n`);
+		t.is('value' in result ? stringify(result.value) : result.error, text);
+	}
+	t.is(stringify({ a: undefined, b: [undefined] }), '{"b":[null]}');
+});
+
+test('an integer of more digits than anybody counts in is a double', (t) => {
+	const [result] = read(`1${'0'.repeat(100)} `);
+	t.deepEqual(result, { value: 1e100 });
 });
 
 test('whatever JSON.stringify writes is read back, however it is cut', (t) => {

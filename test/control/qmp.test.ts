@@ -1,6 +1,6 @@
 /** The QMP server: several clients, events, input, bad and hostile peers. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -236,24 +236,41 @@ test('more clients than there is room for are turned away', async (t) => {
 	for (const peer of peers) peer.destroy();
 });
 
-test('a client that has ended its side still gets every answer', async (t) => {
-	const { path } = await setup(t);
-	const { createConnection } = await import('node:net');
+/** Says everything at once, ends its side, and returns the lines that came until the other side has ended too. */
+async function sayAndEnd(path: string, bytes: string): Promise<string[]> {
 	const socket = createConnection({ path, allowHalfOpen: true });
 	let text = '';
 	socket.on('data', (data) => {
 		text += data;
 	});
 	const over = new Promise((resolve) => socket.once('end', resolve));
-	const dump = JSON.stringify({ execute: 'screendump', arguments: { filename: `${path}.ppm` }, id: 'dump' });
-	socket.end(`{"execute":"qmp_capabilities"}${dump}{"execute":"query-name","id":"name"}`);
+	socket.end(bytes);
 	await over;
-	const ids = text
-		.trim()
-		.split('\r\n')
-		.map((line) => JSON.parse(line).id);
-	t.deepEqual(ids, [undefined, undefined, 'dump', 'name']);
 	socket.destroy();
+	return text.trim().split('\r\n');
+}
+
+test('a client that has ended its side still gets every answer', async (t) => {
+	const { path } = await setup(t);
+	const dump = JSON.stringify({ execute: 'screendump', arguments: { filename: `${path}.ppm` }, id: 'dump' });
+	const lines = await sayAndEnd(path, `{"execute":"qmp_capabilities"}${dump}{"execute":"query-name","id":"name"}`);
+	t.deepEqual(
+		lines.map((line) => JSON.parse(line).id),
+		[undefined, undefined, 'dump', 'name'],
+	);
+});
+
+test('ids come back as they were said', async (t) => {
+	const { path } = await setup(t);
+	const ids = ['9007199254740993', '"\\u0000integer 12"', '{"a":[18446744073709551615,"\\u0000"]}', 'null'];
+	const said = ['{"execute":"qmp_capabilities"}', ...ids.map((id) => `{"execute":"query-name","id":${id}}`)];
+	const [, , ...answers] = await sayAndEnd(path, said.join(''));
+	t.deepEqual(
+		answers,
+		ids.map((id) => `{"return":{"name":"vm1"},"id":${id}}`),
+	);
+	const refused = await sayAndEnd(path, '{"execute":"stop","id":-9007199254740993}');
+	t.regex(refused[1], /^\{"id":-9007199254740993,"error":/);
 });
 
 test('the client returns values and says what went wrong', async (t) => {

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import * as z from 'zod';
 import { tracePoints } from '../../core/index.ts';
-import { type JsonObject, type JsonResult, JsonStream, type JsonValue, stringify } from '../json.ts';
+import { type JsonObject, type JsonResult, JsonStream, type JsonValue, rounded, stringify } from '../json.ts';
 import { COMMANDS } from './commands.ts';
 import { type ControlContext, packageText, QEMU_VERSION } from './context.ts';
 import { asQmpError, QmpError, validate } from './errors.ts';
@@ -134,7 +134,7 @@ function readRequest(value: JsonValue): { readonly execute: string; readonly arg
 			execute = member;
 		} else if (key === 'arguments') {
 			if (!isObject(member)) throw new QmpError("QMP input member 'arguments' must be an object");
-			args = member;
+			args = rounded(member) as JsonObject;
 		} else if (key !== 'id') {
 			throw new QmpError(`QMP input member '${key}' is unexpected`);
 		}
