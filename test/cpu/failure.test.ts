@@ -2,7 +2,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import type { CpuFailure } from '../../src/cpu/backend.ts';
 import { createV86 } from '../../src/cpu/v86/index.ts';
-import { code, hlt, int3, jmp, le16, le32, run } from '../helpers/asm.ts';
+import { code, forever, hlt, int3, jmp, le16, le32, run, sti, withInterrupts } from '../helpers/asm.ts';
 
 const START = 0x10000;
 const options = { memory: 2 << 20, videoMemory: 1 << 16, time: 'virtual', fastVideo: true } as const;
@@ -24,6 +24,63 @@ test('a triple fault is reported once, and a reset brings the machine back', asy
 		run(cpu, code([0xb8, ...le32(round)], hlt), 0x20000);
 		t.is(cpu.registers().general.eax, round);
 	}
+});
+
+/** A guest without an interrupt table that waits for IRQ 0, busy or halted. */
+async function unprepared(waiting: readonly number[]) {
+	const cpu = await createV86(options);
+	const failures: string[] = [];
+	cpu.onFailure = (failure) => failures.push(failure.reason);
+	const start = () => {
+		cpu.dma.write(0x5000, Uint8Array.from([...le16(0), ...le32(0)]));
+		const program = withInterrupts(cpu, START, new Map());
+		cpu.dma.write(START, code([...program], [0x0f, 0x01, 0x1d, ...le32(0x5000)], sti, waiting)); // lidt with no room
+		cpu.startFlat(START, { esp: 0x8000 });
+		for (let slice = 0; slice < 3; slice++) cpu.runSlice();
+	};
+	return { cpu, failures, start };
+}
+
+for (const [how, waiting] of [
+	['busy', forever],
+	['halted', [...hlt, 0xeb, 0xfd]],
+] as const) {
+	for (const from of ['a timer', 'deferred work', 'a socket'] as const) {
+		test(`an interrupt from ${from} that a ${how} guest has no handler for is a triple fault, 20 times`, async (t) => {
+			const { cpu, failures, start } = await unprepared(waiting);
+			const raise = () => {
+				cpu.irq(0).set(true);
+				cpu.irq(0).set(false);
+			};
+			for (let round = 1; round <= 20; round++) {
+				start();
+				t.is(failures.length, round - 1);
+				if (from === 'a timer') cpu.clock.timer(raise).arm(cpu.clock.now());
+				else if (from === 'deferred work') cpu.defer(raise);
+				else raise();
+				for (let slice = 0; slice < 3 && failures.length < round; slice++) cpu.runSlice();
+				t.deepEqual(failures.slice(round - 1), ['triple fault']);
+				cpu.reset();
+				run(cpu, code([0xb8, ...le32(round)], hlt), 0x20000);
+				t.is(cpu.registers().general.eax, round);
+			}
+		});
+	}
+}
+
+test('a core that an interrupt from outside has ended wakes the machine, which is told in its next slice', async (t) => {
+	const { cpu, failures, start } = await unprepared([...hlt, 0xeb, 0xfd]);
+	start();
+	let woken = 0;
+	cpu.onWake = () => woken++;
+	cpu.irq(0).set(true);
+	t.true(woken > 0);
+	t.deepEqual(failures, []);
+	// Neither a reset nor more interrupts reach a core that stopped half way through one.
+	cpu.irq(1).set(true);
+	cpu.reset();
+	cpu.runSlice();
+	t.deepEqual(failures, ['triple fault']);
 });
 
 test('a jump to where no memory is ends the machine with a reason, not the process', async (t) => {

@@ -11,6 +11,7 @@ import { checkVersion, type DeviceState, type Irq, type StateValue, type VideoMe
 import type { CpuBackend, CpuFailure, CpuOptions, CpuRegisters } from '../backend.ts';
 import { Deferred, FaultLog } from './deferred.ts';
 import { GuestAccess } from './guest-access.ts';
+import { GuardedInputs } from './inputs.ts';
 import { Instructions } from './instructions.ts';
 import { IrqLines } from './irq.ts';
 import { Jit } from './jit.ts';
@@ -72,6 +73,7 @@ export class V86Backend implements CpuBackend {
 	readonly #access: GuestAccess;
 	readonly #instructions: Instructions;
 	readonly #messages: Messages;
+	readonly #inputs: GuardedInputs;
 	readonly #irqs: IrqLines;
 	readonly #jit: Jit;
 	readonly #video: VideoWindows;
@@ -89,7 +91,7 @@ export class V86Backend implements CpuBackend {
 	#failures = 0;
 	/** The core's stack pointer while nothing runs. */
 	readonly #stackTop: number;
-	/** An exception that the core must not see, to be raised after main_loop. */
+	/** What the core failed with where no exception may pass; the slice that comes to it ends the core. */
 	#broken: unknown;
 	#message = '';
 	/** Machine time until which the last slice said it may sleep, ns. */
@@ -146,8 +148,9 @@ export class V86Backend implements CpuBackend {
 		this.ports = new Ports(this.#faults);
 		this.mmio = new Mmio(this.#video, this.#faults);
 		this.#access = new GuestAccess(this.ports, this.mmio, this.dma);
+		this.#inputs = new GuardedInputs(exports, (error) => this.#breakDown(error));
 		this.#irqs = new IrqLines(
-			exports,
+			this.#inputs,
 			() => this.#access.busy,
 			() => this.#instructions.hurry(),
 			(line) => this.#lowerQuietly(line),
@@ -216,19 +219,42 @@ export class V86Backend implements CpuBackend {
 
 	runSlice(): number {
 		if (this.#paused || this.#failure !== undefined) return LONGEST_SLEEP;
-		const { exports } = this.#core;
 		this.#inSlice = true;
+		this.#attempt(this.#round);
+		this.#attempt(this.#rest);
+		this.#inSlice = false;
+		return this.#failure === undefined ? this.#sleep() : LONGEST_SLEEP;
+	}
+
+	readonly #round = () => {
 		this.#settle();
+		this.#check();
+		if (this.#dead()) this.#runTimers(this.#time.now());
+		else this.#core.exports.main_loop();
+	};
+	readonly #rest = () => this.#settle();
+
+	/** Runs a part of a slice and ends the core if it failed there. */
+	#attempt(part: () => void): void {
 		try {
-			if (this.#dead()) this.#runTimers(this.#time.now());
-			else exports.main_loop();
-			if (this.#broken !== undefined) throw this.#broken;
+			part();
+			this.#check();
 		} catch (error) {
 			this.#fail(error);
 		}
-		this.#settle();
-		this.#inSlice = false;
-		return this.#failure === undefined ? this.#sleep() : LONGEST_SLEEP;
+	}
+
+	/** Brings a failure of the core to where it is dealt with. */
+	#check(): void {
+		if (this.#broken !== undefined) throw this.#broken;
+	}
+
+	/** The core failed where nobody expects an exception: the slice ends with it, or the next one begins with it. */
+	#breakDown(error: unknown): void {
+		this.#broken ??= error;
+		this.#inputs.dead = true;
+		this.dma.dead = true;
+		this.#wake();
 	}
 
 	/** HLT with interrupts off: only a reset helps, but devices live on. */
@@ -281,7 +307,7 @@ export class V86Backend implements CpuBackend {
 		try {
 			this.#jit.compile();
 		} catch (error) {
-			this.#broken ??= error;
+			this.#breakDown(error);
 		}
 	}
 
@@ -313,6 +339,7 @@ export class V86Backend implements CpuBackend {
 			this.dma.settle();
 			this.#irqs.settle();
 		}
+		this.#check();
 		const apic = this.#core.exports.apic_timer(now / 1e6);
 		this.#apicNext = apic === LONGEST_SLEEP ? Number.POSITIVE_INFINITY : now + apic * 1e6;
 		return Math.max(0, Math.min(apic, (this.clock.next - now) / 1e6, LONGEST_SLEEP));
@@ -323,7 +350,7 @@ export class V86Backend implements CpuBackend {
 		const { u32 } = this.#memory;
 		const flags = u32[FLAGS / 4];
 		u32[FLAGS / 4] = flags & ~FLAG_INTERRUPT;
-		this.#core.exports.device_lower_irq(line);
+		this.#inputs.device_lower_irq(line);
 		u32[FLAGS / 4] = flags;
 	}
 
@@ -353,6 +380,7 @@ export class V86Backend implements CpuBackend {
 			: `the CPU core stopped: ${said || (error instanceof Error ? error.message : String(error))}`;
 		this.#failures++;
 		this.#core.exports[STACK_POINTER].value = this.#stackTop;
+		this.#inputs.dead = true;
 		this.dma.dead = true;
 		this.#failure = { reason, registers: this.registers() };
 		this.onFailure?.(this.#failure);
@@ -390,8 +418,10 @@ export class V86Backend implements CpuBackend {
 	 * core that failed otherwise, or too often, stays dead.
 	 */
 	reset(): void {
-		if (this.#failure !== undefined && !this.#revivable()) return;
+		// A failure that no slice has come to yet will ask for a reset itself, if one helps.
+		if (this.#broken !== undefined || (this.#failure !== undefined && !this.#revivable())) return;
 		this.#failure = undefined;
+		this.#inputs.dead = false;
 		this.dma.dead = false;
 		const { exports } = this.#core;
 		const before = this.instructions;
@@ -442,6 +472,9 @@ export class V86Backend implements CpuBackend {
 		this.#random.restore(random);
 		this.#video.markAllDirty();
 		this.#failure = undefined;
+		this.#broken = undefined;
+		this.#inputs.dead = false;
+		this.dma.dead = false;
 		this.#wake();
 	}
 
