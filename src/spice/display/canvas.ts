@@ -15,8 +15,8 @@ import {
 	surfaceRowBytes,
 	writeRow,
 } from './pixels.ts';
-import { disjoint, intersect, isEmpty, translate } from './region.ts';
-import { copyRop, isIdempotent, type Rop, rop, ropBlackness, ropInvers, ropWhiteness } from './rop.ts';
+import { intersect, isEmpty, region, translate } from './region.ts';
+import { copyRop, type Rop, rop, ropBlackness, ropInvers, ropWhiteness } from './rop.ts';
 
 /** Pixels to draw from: rows of 0xAARRGGBB, in the form that the destination surface holds. */
 interface Source {
@@ -29,8 +29,6 @@ interface Source {
 /** Finds a surface by its id. */
 export type Surfaces = (id: number) => Canvas | undefined;
 
-/** Clip lists longer than this are taken as their bounding box; no driver sends such. */
-const MAX_CLIP_RECTS = 4096;
 /** spice.proto image_scale_mode. */
 const SCALE_NEAREST = 1;
 
@@ -61,18 +59,14 @@ export class Canvas {
 		this.#bytes = new Uint8Array(this.pixels.buffer, this.pixels.byteOffset, this.pixels.byteLength);
 	}
 
-	/** The parts of the canvas that `drawable` may change; masks are not looked at. */
-	affected(drawable: Drawable): Rect[] {
+	/**
+	 * The parts of the canvas that `drawable` may change, none of them twice; masks are not looked at. Undefined if its
+	 * clip is in more pieces than anybody draws.
+	 */
+	affected(drawable: Drawable): Rect[] | undefined {
 		const box = intersect(drawable.box, this.#bounds);
 		if (isEmpty(box)) return [];
-		if (drawable.clip === undefined) return [box];
-		if (drawable.clip.length > MAX_CLIP_RECTS) return [box];
-		const out: Rect[] = [];
-		for (const rect of drawable.clip) {
-			const part = intersect(box, rect);
-			if (!isEmpty(part)) out.push(part);
-		}
-		return out;
+		return drawable.clip === undefined ? [box] : region(drawable.clip.map((rect) => intersect(box, rect)));
 	}
 
 	/**
@@ -135,7 +129,7 @@ export class Canvas {
 		return out;
 	}
 
-	/** Draws in `rects`, or where the mask has its bits set; in pieces that do not overlap where that matters. */
+	/** Draws in `rects`, or where the mask has its bits set. */
 	#masked(
 		drawable: Drawable,
 		rects: readonly Rect[],
@@ -143,10 +137,7 @@ export class Canvas {
 		draw: (parts: readonly Rect[], surface: Surfaces) => boolean,
 	): boolean {
 		const mask = 'mask' in drawable ? drawable.mask : undefined;
-		if (mask === undefined) {
-			const once = rects.length > 1 && !('rop' in drawable && isIdempotent(rop(drawable.rop, 'src', 'dest')));
-			return draw(once ? disjoint(rects) : rects, surface);
-		}
+		if (mask === undefined) return draw(rects, surface);
 		const set = maskBits(mask, surface);
 		if (set === undefined) return false;
 		// Row by row, so what a row draws must not be what a later one reads.
@@ -158,7 +149,7 @@ export class Canvas {
 			return copy;
 		};
 		const { left, top } = drawable.box;
-		for (const rect of disjoint(rects)) {
+		for (const rect of rects) {
 			for (let y = rect.top; y < rect.bottom; y++) {
 				const spans: Rect[] = [];
 				let from = -1;

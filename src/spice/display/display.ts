@@ -135,6 +135,8 @@ export class Display implements DisplaySink, CursorSource {
 		trace.draw(op, surfaceId, box.left, box.top, box.right, box.bottom);
 		const canvas = this.#surfaces.get(surfaceId);
 		const rects = canvas?.affected(drawable);
+		if (canvas !== undefined && rects === undefined)
+			guestError('display', `a clip of ${drawable.clip?.length} rectangles is in too many pieces`);
 		if (canvas === undefined || rects === undefined || !canvas.draw(drawable, rects, (id) => this.#surfaces.get(id))) {
 			this.#dropped++;
 			trace.draw_dropped(op, surfaceId, this.#dropped);

@@ -1,5 +1,6 @@
 /** Rectangles, and small sets of them. Half-open, as everywhere: left <= x < right. */
 import type { Rect } from '../../core/index.ts';
+import { union } from './sweep.ts';
 
 export function isEmpty(r: Rect): boolean {
 	return !(r.left < r.right && r.top < r.bottom);
@@ -54,9 +55,20 @@ export function subtract(a: Rect, b: Rect): Rect[] {
 /** Up to this many rectangles, cutting each by the others is quicker and makes fewer pieces than bands do. */
 const FEW = 48;
 
-/** The same pixels in rectangles that do not overlap. */
-export function disjoint(rects: readonly Rect[]): Rect[] {
-	if (rects.length > FEW) return inBands(rects);
+/**
+ * Rectangles of one region at most. A driver's longest clip has some thousands; what takes more than this costs its
+ * server too much, whatever it draws.
+ */
+const MOST_PIECES = 1 << 16;
+
+/** The same pixels in rectangles that do not overlap; undefined when it takes too many of them. */
+export function region(rects: readonly Rect[]): Rect[] | undefined {
+	const some = rects.filter((rect) => !isEmpty(rect));
+	return some.length > FEW ? union(some, MOST_PIECES) : disjoint(some);
+}
+
+/** The same for few rectangles. */
+function disjoint(rects: readonly Rect[]): Rect[] {
 	const out: Rect[] = [];
 	for (const rect of rects) {
 		let pieces = [rect];
@@ -65,28 +77,6 @@ export function disjoint(rects: readonly Rect[]): Rect[] {
 			if (pieces.length === 0) break;
 		}
 		out.push(...pieces);
-	}
-	return out;
-}
-
-/** Band by band from the top, between any two edges: the rectangles there, merged where they touch. */
-function inBands(rects: readonly Rect[]): Rect[] {
-	const byTop = rects.filter((r) => !isEmpty(r)).sort((a, b) => a.top - b.top);
-	const edges = [...new Set(byTop.flatMap((r) => [r.top, r.bottom]))].sort((a, b) => a - b);
-	const out: Rect[] = [];
-	let active: Rect[] = [];
-	let next = 0;
-	for (let i = 0; i + 1 < edges.length; i++) {
-		const [top, bottom] = [edges[i], edges[i + 1]];
-		active = active.filter((r) => r.bottom > top);
-		while (next < byTop.length && byTop[next].top === top) active.push(byTop[next++]);
-		active.sort((a, b) => a.left - b.left);
-		for (let j = 0; j < active.length; ) {
-			const { left } = active[j];
-			let { right } = active[j];
-			for (j++; j < active.length && active[j].left <= right; j++) right = Math.max(right, active[j].right);
-			out.push({ left, top, right, bottom });
-		}
 	}
 	return out;
 }

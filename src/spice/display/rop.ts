@@ -39,8 +39,3 @@ export function rop(descriptor: number, source: RopInput, dest: RopInput): Rop {
 export const ropBlackness = black;
 export const ropWhiteness = white;
 export const ropInvers = invert;
-
-/** Whether drawing the same pixels twice with `r` is the same as once. */
-export function isIdempotent(r: Rop): boolean {
-	return r === copyRop || r === copyInverted || r === black || r === white;
-}

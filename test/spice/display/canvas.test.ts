@@ -190,7 +190,7 @@ test('random operations draw what the model draws', (t) => {
 			for (let i = 0; i < canvas.pixels.length; i++) canvas.pixels[i] = Math.imul(i, 0x9e3779b1);
 			for (const d of list) {
 				const expected = model(canvas.pixels, d);
-				t.true(canvas.draw(d, canvas.affected(d), () => undefined));
+				t.true(canvas.draw(d, canvas.affected(d) ?? [], () => undefined));
 				t.deepEqual(canvas.pixels, expected, d.op);
 			}
 		}),
@@ -286,7 +286,7 @@ test('sources that are broken, missing or of another kind leave the canvas alone
 		{ ...copy, src: { kind: 'quic', id: 0n, cache: false, width: 8, height: 8, data: new Uint8Array(8) } },
 		{ ...copy, src: whole, mask: { image: whole, pos: { x: 0, y: 0 }, inverse: false } },
 	];
-	for (const d of bad) t.false(canvas.draw(d, canvas.affected(d), () => undefined));
+	for (const d of bad) t.false(canvas.draw(d, canvas.affected(d) ?? [], () => undefined));
 	t.true(canvas.pixels.every((v) => v === 0));
 });
 
@@ -303,8 +303,21 @@ test('a surface as its own source reads what was there before', (t) => {
 			rop,
 			scaleMode: 0,
 		};
-		t.true(canvas.draw(d, canvas.affected(d), () => canvas));
+		t.true(canvas.draw(d, canvas.affected(d) ?? [], () => canvas));
 		const expected = rop === Ropd.put ? [1, 2, 1, 2, 3, 4, 5, 6] : [1, 2, 3 ^ 1, 4 ^ 2, 5 ^ 3, 6 ^ 4, 7 ^ 5, 8 ^ 6];
 		t.deepEqual([...canvas.pixels], expected);
 	}
+});
+
+test('a clip of any length names its pixels, and no others', (t) => {
+	const canvas = new Canvas(64, 48, SurfaceFormat.xrgb32);
+	const clip = Array.from({ length: 16384 }, (_, i) => rect(5, 7 + (i % 2), 1, 1));
+	const d: Drawable = { ...base, op: 'invers', box: rect(0, 0, 64, 48), clip };
+	const parts = canvas.affected(d) ?? [];
+	t.deepEqual(parts, [rect(5, 7, 1, 2)]);
+	t.true(canvas.draw(d, parts, () => undefined));
+	t.deepEqual(
+		[...canvas.pixels.entries()].filter(([, v]) => v !== 0).map(([i]) => i),
+		[7 * 64 + 5, 8 * 64 + 5],
+	);
 });
