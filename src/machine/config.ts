@@ -169,10 +169,8 @@ const Display = z
 		vgamem: powerOfTwo(8 * MiB, 256 * MiB).prefault('16M'),
 		fastVideo: z.boolean().default(true).meta({ description: 'false: video memory by plain MMIO, slow' }),
 	})
-	.superRefine((display, ctx) => {
-		if (display.ram < 2 * display.vgamem)
-			refuse(ctx, `ram must be at least twice vgamem (${formatSize(2 * display.vgamem)})`, '', ['ram']);
-	});
+	// As QEMU does (hw/display/qxl.c, qxl_init_ramsize), so that advice to raise vgamem for large screens works alone.
+	.transform((display) => ({ ...display, ram: Math.max(display.ram, 2 * display.vgamem) }));
 
 const Agent = z.strictObject({
 	copyPaste: z.boolean().default(true).meta({ description: 'guest and client share their clipboards' }),

@@ -188,6 +188,8 @@ test("what a description has words of its own for is the same in QEMU's", (t) =>
 		]),
 	);
 	t.like(config.display, { ram: 32 * MIB, vram: 32 * MIB, vgamem: 8 * MIB });
+	const large = parseConfig(wordsOf(['device qxl-vga,ram_size_mb=64,vgamem_mb=64']));
+	t.like(large.display, { ram: 128 * MIB, vram: 64 * MIB, vgamem: 64 * MIB }, 'ram holds twice vgamem at least');
 	t.like(config.balloon, { freePageReporting: true, deflateOnOom: false });
 	t.true(parseConfig({ sound: false, ...wordsOf(['device AC97']) }).sound);
 	t.is(planDevices(parseConfig(wordsOf(['device AC97,addr=9']))).soundSlot, 9);
