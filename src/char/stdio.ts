@@ -10,6 +10,7 @@ const ESCAPE = 0x01;
 const HELP = ['', 'Ctrl-A h    this help', 'Ctrl-A x    quit', 'Ctrl-A Ctrl-A    sends Ctrl-A', ''].join('\r\n');
 /** Bytes that may wait for a slow terminal. */
 const MAX_WAITING = 64 * 1024;
+const NO_ROOM = ['ENOSPC', 'EDQUOT'];
 
 export interface StdioOptions {
 	readonly input?: NodeJS.ReadStream;
@@ -120,10 +121,13 @@ export class StdioChar implements CharBackend {
 
 	readonly #onResize = (): void => this.#inbound.device?.resized?.();
 
-	/** The reader of a pipe has gone: nobody sees the guest's output any more, but the guest goes on. */
-	readonly #onError = (): void => {
-		this.#gone = true;
-		if (this.#full) this.#inbound.device?.drained();
+	/**
+	 * What could not be written is lost, and the guest goes on. A full disk may have room again; once the reader of a
+	 * pipe has gone nobody sees the guest's output any more.
+	 */
+	readonly #onError = (error: NodeJS.ErrnoException): void => {
+		if (!NO_ROOM.includes(error.code ?? '')) this.#gone = true;
+		this.#onDrain();
 	};
 
 	#command(key: string): void {

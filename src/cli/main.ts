@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command `tsvm`. Exit codes: 0 done, 1 something failed, 2 it was called wrongly. */
 import { reportError } from './errors.ts';
+import { lostStdout, surviveLostOutput } from './output.ts';
 import { createProgram } from './program.ts';
 
 /** A socket or timer that somebody forgot must not keep a finished command alive. */
@@ -10,18 +11,14 @@ async function main(): Promise<number> {
 	try {
 		const program = createProgram();
 		await program.parseAsync(process.argv);
-		return typeof process.exitCode === 'number' ? process.exitCode : 0;
+		if (typeof process.exitCode === 'number') return process.exitCode;
+		// A command whose answer is lost has not done what it was called for.
+		return (await lostStdout()) ? 1 : 0;
 	} catch (error) {
 		return reportError(error);
 	}
 }
 
-/** Who reads our output may leave early, as head(1) does. */
-function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
-	if (error.code !== 'EPIPE') throw error;
-}
-
-process.stdout.on('error', ignoreBrokenPipe);
-process.stderr.on('error', ignoreBrokenPipe);
+surviveLostOutput();
 process.exitCode = await main();
 setTimeout(() => process.exit(), LINGER_MS).unref();

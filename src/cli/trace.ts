@@ -4,6 +4,7 @@ import picomatch from 'picomatch';
 import { listenTrace, type TraceEvent, type TraceValue, TsvmError, traceNames } from '../core/index.ts';
 import type { MachineConfig } from '../machine/config.ts';
 import { printWarning } from './errors.ts';
+import { writeLog } from './output.ts';
 
 /** A guest that errs all the time must not fill the log: this many lines a second. */
 const GUEST_ERRORS_PER_SECOND = 10;
@@ -21,7 +22,7 @@ export function startTraces(traces: MachineConfig['trace']): () => void {
 		const matches = picomatch(glob);
 		if (!traceNames().some((name) => matches(name)))
 			throw new TsvmError('trace', `no trace point is called ${glob}`, 'tsvm run --trace help lists them', 2);
-		let write = (line: string): void => void process.stderr.write(line);
+		let write = (line: string): void => void writeLog(line);
 		if (file !== undefined) {
 			const opened = files.get(file) ?? new TraceFile(file);
 			files.set(file, opened);
@@ -108,6 +109,6 @@ function guestErrorLog(): (event: TraceEvent) => void {
 		if (lines > GUEST_ERRORS_PER_SECOND + 1) return;
 		const text =
 			lines > GUEST_ERRORS_PER_SECOND ? 'more of these within a second' : `${fields.device}: ${fields.message}`;
-		process.stderr.write(`tsvm: guest: ${text}\n`);
+		writeLog(`tsvm: guest: ${text}\n`);
 	};
 }

@@ -279,8 +279,17 @@ test('stdio: back-pressure both ways, and a reader that goes', (t) => {
 	output.writableLength = 0;
 	output.emit('drain');
 	t.is(device.drains, 1);
-	output.emit('error', new Error('EPIPE'));
+	output.writableLength = 1 << 20;
+	t.is(char.write(encode('x')), 0);
+	output.said = '';
+	output.emit('error', Object.assign(new Error('no space left on device'), { code: 'ENOSPC' }));
+	t.is(device.drains, 2, 'the guest does not wait for room on a disk');
+	output.writableLength = 0;
+	t.is(char.write(encode('later')), 5);
+	t.is(output.said, 'later', 'what comes once there is room is written again');
+	output.emit('error', Object.assign(new Error('broken pipe'), { code: 'EPIPE' }));
 	t.is(char.write(encode('x')), 1);
+	t.is(output.said, 'later');
 	char.close();
 });
 
