@@ -3,6 +3,7 @@
  * ATA/ATAPI-6 9.8 ("PACKET protocol"), SFF-8020i; commands from MMC-3 and SPC-2, answers in mmc.ts.
  */
 import { type BlockImage, checkVersion, type DeviceState, tracePoints } from '../../src/core/index.ts';
+import type { BlockGuard } from '../block/index.ts';
 import type { DmaOutcome } from './busmaster.ts';
 import { type Direction, IdeDrive } from './drive.ts';
 import { type DriveNames, INITIAL_MODES, identifyCdrom, selectModes } from './identify.ts';
@@ -44,7 +45,6 @@ export class AtapiCdrom extends IdeDrive {
 	/** The tray moved, by the guest's or the operator's hand. */
 	onTray: ((open: boolean) => void) | undefined;
 	readonly #names: DriveNames;
-	#medium: BlockImage | undefined;
 	#trayOpen = false;
 	#locked = false;
 	/** A new medium that the guest has not been told of. */
@@ -60,14 +60,13 @@ export class AtapiCdrom extends IdeDrive {
 	#source: Source | undefined;
 
 	constructor({ image, names }: AtapiCdromOptions = {}) {
-		super(0x10000);
+		super(0x10000, image);
 		this.#names = { ...NAMES, ...names };
-		this.#medium = image;
 	}
 
 	/** What lies in the drive, tray open or not. */
 	get medium(): BlockImage | undefined {
-		return this.#medium;
+		return this.host.image;
 	}
 	get trayOpen(): boolean {
 		return this.#trayOpen;
@@ -88,7 +87,7 @@ export class AtapiCdrom extends IdeDrive {
 		}
 		this.#moveTray(true);
 		this.#abandonSource();
-		this.#medium = undefined;
+		this.host.insert(undefined);
 		this.#locked = false;
 		this.#ejectRequest = false;
 		return true;
@@ -97,7 +96,7 @@ export class AtapiCdrom extends IdeDrive {
 	/** Puts a medium in and closes the tray. The caller closes the image that was in before. */
 	insert(image: BlockImage): void {
 		this.#abandonSource();
-		this.#medium = image;
+		this.host.insert(image);
 		trace.medium(this.name, this.#sectors);
 		this.#attention = true;
 		this.#newMediaEvent = true;
@@ -175,7 +174,7 @@ export class AtapiCdrom extends IdeDrive {
 
 	/** Sectors that the guest can read now. */
 	get #sectors(): number {
-		return this.#medium && !this.#trayOpen ? Math.ceil(this.#medium.size / mmc.DATA_SECTOR) : 0;
+		return this.#trayOpen ? 0 : Math.ceil(this.host.size / mmc.DATA_SECTOR);
 	}
 
 	#moveTray(open: boolean): void {
@@ -371,13 +370,12 @@ export class AtapiCdrom extends IdeDrive {
 			into.set(source.bytes.subarray(offset, offset + into.length));
 			return undefined;
 		}
-		if (!this.#medium) return Promise.reject(new Error('no medium'));
-		if (source.kind === 'data') return readPadded(this.#medium, source.lba * mmc.DATA_SECTOR + offset, into);
-		return this.#fillRaw(this.#medium, source, offset, into);
+		if (source.kind === 'data') return readPadded(this.host, source.lba * mmc.DATA_SECTOR + offset, into);
+		return this.#fillRaw(source, offset, into);
 	}
 
 	/** Raw sectors are made one by one; `into` may begin and end within one. */
-	#fillRaw(medium: BlockImage, source: Source, offset: number, into: Uint8Array): Promise<void> | undefined {
+	#fillRaw(source: Source, offset: number, into: Uint8Array): Promise<void> | undefined {
 		const data = new Uint8Array(mmc.DATA_SECTOR);
 		const raw = new Uint8Array(mmc.RAW_SECTOR);
 		const from = (at: number): Promise<void> | undefined => {
@@ -392,7 +390,7 @@ export class AtapiCdrom extends IdeDrive {
 				};
 				next += Math.min(mmc.RAW_SECTOR - skip, into.length - next);
 				const after = next;
-				const work = readPadded(medium, (source.lba + sector) * mmc.DATA_SECTOR, data);
+				const work = readPadded(this.host, (source.lba + sector) * mmc.DATA_SECTOR, data);
 				if (work)
 					return work.then(() => {
 						finish();
@@ -446,7 +444,7 @@ export class AtapiCdrom extends IdeDrive {
 		},
 		tray: (open) => {
 			if (open && !this.#trayOpen && this.#locked)
-				return this.#medium ? Sense.removalPrevented : Sense.removalPreventedEmpty;
+				return this.medium ? Sense.removalPrevented : Sense.removalPreventedEmpty;
 			this.#moveTray(open);
 			return undefined;
 		},
@@ -454,8 +452,8 @@ export class AtapiCdrom extends IdeDrive {
 }
 
 /** The last sector may be longer than the image. */
-function readPadded(image: BlockImage, offset: number, into: Uint8Array): Promise<void> | undefined {
-	const there = Math.max(0, Math.min(into.length, image.size - offset));
+function readPadded(host: BlockGuard, offset: number, into: Uint8Array): Promise<void> | undefined {
+	const there = Math.max(0, Math.min(into.length, host.size - offset));
 	into.fill(0, there);
-	return there > 0 ? image.read(offset, into.subarray(0, there)) : undefined;
+	return there > 0 ? host.read(offset, into.subarray(0, there)) : undefined;
 }

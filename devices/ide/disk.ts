@@ -4,7 +4,7 @@
  */
 import { type BlockImage, checkVersion, type DeviceState } from '../../src/core/index.ts';
 import { cylindersOf, readAddress, type Translation, writeAddress } from './address.ts';
-import type { DmaOutcome } from './busmaster.ts';
+import type { DmaOutcome, DmaTransfer } from './busmaster.ts';
 import { commands, FLUSH_CACHE } from './disk-commands.ts';
 import { type Direction, IdeDrive } from './drive.ts';
 import { type Geometry, geometryOf, SECTOR } from './geometry.ts';
@@ -37,7 +37,6 @@ export interface AtaDiskOptions {
 export class AtaDisk extends IdeDrive {
 	protected readonly signature = 0x0000;
 	protected readonly statusAfterReset = READY;
-	readonly image: BlockImage;
 	readonly geometry: Geometry;
 	/** Sectors of 512 bytes. */
 	readonly total: number;
@@ -50,8 +49,7 @@ export class AtaDisk extends IdeDrive {
 	#progress: Progress | undefined;
 
 	constructor({ image, names }: AtaDiskOptions) {
-		super(MAX_MULTIPLE * SECTOR);
-		this.image = image;
+		super(MAX_MULTIPLE * SECTOR, image);
 		this.total = Math.floor(image.size / SECTOR);
 		this.geometry = geometryOf(image);
 		this.#names = { ...NAMES, ...names };
@@ -132,7 +130,7 @@ export class AtaDisk extends IdeDrive {
 			this.end = Math.min(saved.end, this.buffer.length);
 			this.#writeBlock(this.#progress);
 		} else {
-			this.#loadBlock();
+			this.#loadBlock(this.#progress);
 		}
 	}
 
@@ -144,35 +142,35 @@ export class AtaDisk extends IdeDrive {
 
 	/** READ SECTORS, READ MULTIPLE and their EXT forms. */
 	readPio(ext: boolean, block: number): void {
-		if (block === 0 || !this.#begin('read', ext, block)) {
-			this.fail();
-			return;
-		}
-		this.#loadBlock();
+		const progress = block > 0 && this.#begin('read', ext, block);
+		if (progress) this.#loadBlock(progress);
+		else this.fail();
 	}
 
 	writePio(ext: boolean, block: number): void {
-		if (block === 0 || !this.#begin('write', ext, block)) {
-			this.fail();
-			return;
-		}
-		this.#askBlock(false);
+		const progress = block > 0 && this.#begin('write', ext, block);
+		if (progress) this.#askBlock(progress, false);
+		else this.fail();
 	}
 
 	readDma(ext: boolean): void {
-		if (!this.#begin('read', ext, 0)) {
+		const progress = this.#begin('read', ext, 0);
+		if (!progress) {
 			this.fail();
 			return;
 		}
-		this.#dma(true, (offset, bytes) => this.image.read(this.#byteAt(offset), bytes));
+		const first = progress.lba * SECTOR;
+		this.#dma(progress, true, (offset, bytes) => this.host.read(first + offset, bytes));
 	}
 
 	writeDma(ext: boolean): void {
-		if (!this.#begin('write', ext, 0)) {
+		const progress = this.#begin('write', ext, 0);
+		if (!progress) {
 			this.fail();
 			return;
 		}
-		this.#dma(false, (offset, bytes) => this.image.write(this.#byteAt(offset), bytes));
+		const first = progress.lba * SECTOR;
+		this.#dma(progress, false, (offset, bytes) => this.host.write(first + offset, bytes));
 	}
 
 	/** READ VERIFY: the medium is the host's concern, so only the address is checked. */
@@ -207,7 +205,7 @@ export class AtaDisk extends IdeDrive {
 		// A saved state that waits for this must flush again, not write again.
 		this.opcode = FLUSH_CACHE;
 		this.after(
-			this.image.flush(),
+			this.host.flush(),
 			() => this.succeed(),
 			() => this.#writeFault(),
 		);
@@ -308,30 +306,26 @@ export class AtaDisk extends IdeDrive {
 			this.fail();
 			return;
 		}
-		const sectors = this.regs.count(true);
-		this.#progress = { kind: 'trim', ext: true, lba: 0, count: sectors, block: 0 };
-		this.#dma(false, (_, bytes) => trim(this.image, this.total, bytes.slice()));
+		const progress: Progress = { kind: 'trim', ext: true, lba: 0, count: this.regs.count(true), block: 0 };
+		this.#progress = progress;
+		this.#dma(progress, false, (_, bytes) => trim(this.host, this.total, bytes.slice()));
 	}
 
 	/**
-	 * Notes what the registers ask for; false if it lies outside the disk or cannot be done. A range that begins inside
+	 * Notes what the registers ask for; undefined if it lies outside the disk or cannot be done. A range that begins inside
 	 * and ends outside is refused whole; QEMU's PIO stops where the disk ends.
 	 */
-	#begin(kind: 'read' | 'write', ext: boolean, block: number): boolean {
+	#begin(kind: 'read' | 'write', ext: boolean, block: number): Progress | undefined {
 		const lba = readAddress(this.regs, ext, this.#translation);
 		const count = this.regs.count(ext);
-		if (lba < 0 || lba + count > this.total) return false;
-		if (kind === 'write' && this.image.readOnly) return false;
+		if (lba < 0 || lba + count > this.total) return undefined;
+		if (kind === 'write' && this.host.readOnly) return undefined;
 		this.#progress = { kind, ext, lba, count, block };
-		return true;
+		return this.#progress;
 	}
 
 	#setLba(ext: boolean, lba: number): void {
 		writeAddress(this.regs, ext, lba, this.#translation);
-	}
-
-	#byteAt(offset: number): number {
-		return (this.#progress?.lba ?? 0) * SECTOR + offset;
 	}
 
 	/** Moves on by `sectors`, and shows it in the registers. */
@@ -342,12 +336,11 @@ export class AtaDisk extends IdeDrive {
 		this.regs.setCount(progress.ext, progress.count);
 	}
 
-	#loadBlock(): void {
-		const progress = this.#progress!;
+	#loadBlock(progress: Progress): void {
 		const sectors = Math.min(progress.block, progress.count);
 		const bytes = this.buffer.subarray(0, sectors * SECTOR);
 		this.after(
-			this.image.read(progress.lba * SECTOR, bytes),
+			this.host.read(progress.lba * SECTOR, bytes),
 			() => {
 				this.#advanceBy(progress, sectors);
 				this.offerIn(bytes.length);
@@ -356,8 +349,7 @@ export class AtaDisk extends IdeDrive {
 		);
 	}
 
-	#askBlock(interrupt: boolean): void {
-		const progress = this.#progress!;
+	#askBlock(progress: Progress, interrupt: boolean): void {
 		this.offerOut(Math.min(progress.block, progress.count) * SECTOR, interrupt);
 	}
 
@@ -367,7 +359,7 @@ export class AtaDisk extends IdeDrive {
 		if (progress.kind === 'write') {
 			this.#writeBlock(progress);
 		} else if (progress.count > 0) {
-			this.#loadBlock();
+			this.#loadBlock(progress);
 		} else {
 			this.#progress = undefined;
 			this.succeed(false);
@@ -377,10 +369,10 @@ export class AtaDisk extends IdeDrive {
 	#writeBlock(progress: Progress): void {
 		const bytes = this.buffer.subarray(0, this.end);
 		this.after(
-			this.image.write(progress.lba * SECTOR, bytes),
+			this.host.write(progress.lba * SECTOR, bytes),
 			() => {
 				this.#advanceBy(progress, bytes.length / SECTOR);
-				if (progress.count > 0) this.#askBlock(true);
+				if (progress.count > 0) this.#askBlock(progress, true);
 				else this.#written();
 			},
 			() => this.#writeFault(),
@@ -394,8 +386,7 @@ export class AtaDisk extends IdeDrive {
 		else this.flush();
 	}
 
-	#dma(toMemory: boolean, move: (offset: number, bytes: Uint8Array) => Promise<void> | undefined): void {
-		const progress = this.#progress!;
+	#dma(progress: Progress, toMemory: boolean, move: DmaTransfer['move']): void {
 		this.regs.status = READY | Status.drq;
 		this.bus.dma.begin({
 			toMemory,

@@ -2,7 +2,8 @@
  * What every drive on an IDE channel does: answer the task file, move data through the data register, raise the
  * interrupt, wait for the host. ATA/ATAPI-6 9, "Protocols".
  */
-import { type Device, type DeviceState, tracePoints } from '../../src/core/index.ts';
+import { type BlockImage, type Device, type DeviceState, tracePoints } from '../../src/core/index.ts';
+import { BlockGuard } from '../block/index.ts';
 import type { BusMaster } from './busmaster.ts';
 import { ErrorBit, READY, Status, TaskFile } from './taskfile.ts';
 
@@ -39,13 +40,15 @@ export abstract class IdeDrive implements Device {
 	protected direction: Direction = 'none';
 	/** The command under way, 0 when there is none. */
 	protected opcode = 0;
+	/** The only way to the image. */
+	protected readonly host: BlockGuard;
 	/** Counts commands and resets: host work that ends after its command has gone is ignored. */
 	#epoch = 0;
-	#waiting = false;
 
 	/** `bufferSize`: the largest block between two interrupts, bytes. */
-	constructor(bufferSize: number) {
+	constructor(bufferSize: number, image?: BlockImage) {
 		this.buffer = new Uint8Array(bufferSize);
+		this.host = new BlockGuard(image);
 	}
 
 	/** What the command block shows after a reset: byte count and status. */
@@ -175,8 +178,7 @@ export abstract class IdeDrive implements Device {
 	/** Ends whatever is under way, without a word to the guest. */
 	protected abandon(): void {
 		// The host may still be filling the buffer.
-		if (this.#waiting) this.buffer = new Uint8Array(this.buffer.length);
-		this.#waiting = false;
+		if (this.host.abandon()) this.buffer = new Uint8Array(this.buffer.length);
 		this.#epoch++;
 		this.opcode = 0;
 		this.direction = 'none';
@@ -192,7 +194,6 @@ export abstract class IdeDrive implements Device {
 			return;
 		}
 		this.regs.status = READY | Status.bsy;
-		this.#waiting = true;
 		const epoch = this.#epoch;
 		work.then(
 			() => this.#resume(epoch, done),
@@ -205,7 +206,6 @@ export abstract class IdeDrive implements Device {
 
 	#resume(epoch: number, go: () => void): void {
 		if (epoch !== this.#epoch) return;
-		this.#waiting = false;
 		go();
 	}
 }

@@ -1,5 +1,6 @@
 /** The block device: reads, writes, flushes, discards, zeroes. Virtio 1.2, 5.2. */
 import { type BlockImage, RegisterFile, registers, type StateValue, tracePoints } from '../../src/core/index.ts';
+import { BlockGuard } from '../block/index.ts';
 import { type Geometry, geometryOf, SECTOR } from '../ide/geometry.ts';
 import { type Chain, RingError } from './chain.ts';
 import { DeviceType, features, type VirtioBus, type VirtioModel } from './virtio.ts';
@@ -102,7 +103,7 @@ export class VirtioBlk implements VirtioModel {
 	readonly queueSizes = [QUEUE_SIZE];
 	readonly configLength = 57;
 	readonly config: RegisterFile<typeof layout>;
-	readonly #image: BlockImage;
+	readonly #host: BlockGuard;
 	readonly #readOnly: boolean;
 	readonly #serial: Uint8Array;
 	readonly #blockSize: number;
@@ -113,16 +114,15 @@ export class VirtioBlk implements VirtioModel {
 	readonly #active = new Set<Request>();
 	/** Those of them in the middle that wait for the next turn. */
 	readonly #parked = new Set<Request>();
-	/** Requests to the image that are still under way for a guest that has reset the device since. */
-	#stale = 0;
 	#left = TURN;
 	#queued = false;
-	/** For requests that finish at once. */
-	#spare: Uint8Array | undefined = new Uint8Array(PIECE);
+	/** For one piece at a time; others that the host takes its time with get their own. */
+	#spare = new Uint8Array(PIECE);
+	#lent = false;
 
 	constructor(options: BlkOptions) {
 		const { image, logicalBlockSize = SECTOR, physicalBlockSize = logicalBlockSize } = options;
-		this.#image = image;
+		this.#host = new BlockGuard(image);
 		this.#readOnly = options.readOnly === true || image.readOnly;
 		this.#serial = new TextEncoder().encode(options.serial ?? '').subarray(0, ID_LENGTH);
 		this.#blockSize = logicalBlockSize;
@@ -166,7 +166,6 @@ export class VirtioBlk implements VirtioModel {
 
 	/** Takes requests as long as there is room for them and time. */
 	#pump(): void {
-		if (this.#stale > 0) return;
 		const queue = this.#bus?.queue(0);
 		while (this.#active.size < MOST_REQUESTS) {
 			if (this.#left <= 0) {
@@ -227,7 +226,7 @@ export class VirtioBlk implements VirtioModel {
 
 	#transfer(request: Request): void {
 		const { start, length } = request;
-		if (length % this.#blockSize !== 0 || start % this.#blockSize !== 0 || start + length > this.#image.size)
+		if (length % this.#blockSize !== 0 || start % this.#blockSize !== 0 || start + length > this.#host.size)
 			this.#finish(request.chain, request.type, IO_ERROR);
 		else this.#start(request);
 	}
@@ -265,7 +264,7 @@ export class VirtioBlk implements VirtioModel {
 		}
 		const write = request.type === Type.out || request.type === Type.writeZeroes;
 		if (request.type === Type.flush || (write && !this.#writeback)) {
-			this.#await(request, this.#image.flush(), () => this.#complete(request, OK));
+			this.#await(request, this.#host.flush(), () => this.#complete(request, OK));
 		} else {
 			this.#complete(request, OK);
 		}
@@ -279,17 +278,17 @@ export class VirtioBlk implements VirtioModel {
 		const step = () => {
 			request.done += size;
 		};
-		if (type === Type.discard) return this.#await(request, this.#image.discard?.(at, size), step);
-		const lent = this.#spare;
-		this.#spare = undefined;
-		const bytes = (lent ?? new Uint8Array(size)).subarray(0, size);
+		if (type === Type.discard) return this.#await(request, this.#host.discard(at, size), step);
+		const borrowed = !this.#lent;
+		this.#lent = true;
+		const bytes = borrowed ? this.#spare.subarray(0, size) : new Uint8Array(size);
 		const back = () => {
-			if (lent) this.#spare = lent;
+			if (borrowed) this.#lent = false;
 		};
 		if (type === Type.in) {
 			return this.#await(
 				request,
-				this.#image.read(at, bytes),
+				this.#host.read(at, bytes),
 				() => {
 					chain.in.write(request.done, bytes);
 					step();
@@ -299,36 +298,38 @@ export class VirtioBlk implements VirtioModel {
 		}
 		if (type === Type.out) chain.out.read(HEADER + request.done, bytes);
 		else bytes.fill(0);
-		return this.#await(request, this.#image.write(at, bytes), step, back);
+		return this.#await(request, this.#host.write(at, bytes), step, back);
 	}
 
-	/** Does `then` once the image is ready; true if that was at once. `always` is done whatever happens. */
-	#await(request: Request, work: Promise<void> | undefined, then: () => void, always: () => void = () => {}): boolean {
+	/** Does `then` once the image is ready; true if that was at once. `back` follows, also when the image fails. */
+	#await(request: Request, work: Promise<void> | undefined, then: () => void, back: () => void = () => {}): boolean {
 		if (!work) {
 			then();
-			always();
+			back();
 			return true;
 		}
 		work.then(
 			() =>
-				this.#resume(request, always, () => {
+				this.#resume(request, () => {
 					then();
+					back();
 					if (this.#active.has(request)) this.#advance(request);
 				}),
 			(error: unknown) => {
 				trace.host_error(request.type, error instanceof Error ? error.message : String(error));
-				this.#resume(request, always, () => this.#complete(request, IO_ERROR));
+				this.#resume(request, () => {
+					back();
+					this.#complete(request, IO_ERROR);
+				});
 			},
 		);
 		return false;
 	}
 
 	/** The image has answered: at a place where guest memory may be touched, and if the guest still waits for it. */
-	#resume(request: Request, always: () => void, then: () => void): void {
+	#resume(request: Request, then: () => void): void {
 		this.#bus?.host.defer(() => {
 			if (this.#active.has(request)) this.#bus?.run(then);
-			else if (this.#stale > 0 && --this.#stale === 0) this.#bus?.run(() => this.#pump());
-			always();
 		});
 	}
 
@@ -365,9 +366,10 @@ export class VirtioBlk implements VirtioModel {
 		this.#reset();
 	}
 
-	/** New requests wait for what the image still does for the old ones, so that none overtakes. */
 	#forget(): void {
-		for (const request of this.#active) if (!this.#parked.has(request)) this.#stale++;
+		// The host may still be at work on what it was lent.
+		if (this.#host.abandon()) this.#spare = new Uint8Array(PIECE);
+		this.#lent = false;
 		this.#active.clear();
 		this.#restored = [];
 		this.#parked.clear();

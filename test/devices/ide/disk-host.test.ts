@@ -33,8 +33,9 @@ test('TRIM is over when the image has discarded every range', async (t) => {
 	m.descriptors(0x1000, [[0x10000, 0x200]]);
 	image.slow = true;
 	trim();
-	t.is(image.waiting, 2);
+	t.is(image.waiting, 1, 'one after the other');
 	await image.release();
+	t.is(image.waiting, 1);
 	t.is(m.bmStatus, 1);
 	t.false(m.irq.level);
 	await image.release();
@@ -102,6 +103,35 @@ test('a reset in mid-transfer: what ends late changes nothing', async (t) => {
 	await image.release();
 	sameBytes(t, m.board.host.dma.read(0x10000, 512), new Uint8Array(512));
 	t.is(m.reg(7), READY);
+});
+
+test('flushes, transfers and resets without end: the host has one request, and old ones do not reach the disk late', async (t) => {
+	const { m, image } = withDisk();
+	const before = image.bytes.slice();
+	m.descriptors(0x1000, [[0x10000, 0x200]]);
+	image.slow = true;
+	const reset = () => {
+		m.board.ports.out8(m.control, 4);
+		m.board.ports.out8(m.control, 0);
+	};
+	const commands = [
+		() => m.command(0xe7),
+		() => m.command(0x20, 4, 1),
+		() => m.dma(0x1000, false, () => m.command(0xca, 8, 1)),
+		() => m.dma(0x1000, true, () => m.command(0xc8, 8, 1)),
+	];
+	for (let i = 0; i < 400; i++) {
+		commands[i % 4]();
+		reset();
+		t.true(image.waiting <= 1);
+	}
+	m.command(0x20, 9, 1);
+	t.is(m.altStatus & 0x80, 0x80);
+	await image.release();
+	await image.release();
+	sameBytes(t, m.dataIn(512), sector(image, 9));
+	t.deepEqual(image.log.slice(1), ['flush', 'flush done', 'read 4608+512', 'read 4608+512 done'], 'after the geometry');
+	sameBytes(t, image.bytes, before);
 });
 
 test('errors of the host are errors of the drive, and the next command works', async (t) => {
@@ -233,7 +263,8 @@ test('random commands, resets and answers that come late: nothing throws, and th
 				}
 				m.board.ports.out8(m.control, 4);
 				m.board.ports.out8(m.control, 0);
-				while (image.waiting > 0) await image.release();
+				do await image.release();
+				while (image.waiting > 0);
 				image.slow = false;
 				image.failNext = undefined;
 				m.stopDma();

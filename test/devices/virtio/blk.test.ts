@@ -317,6 +317,34 @@ test('after a reset in mid-request its answer is dropped, and new requests wait 
 	t.is(image.bytes[2 * SECTOR], 2);
 });
 
+test('requests and resets without end: what the host has is bounded, and old writes do not reach the disk late', async (t) => {
+	const it = rig();
+	const { image, driver } = it;
+	image.slow = true;
+	for (let i = 0; i < 50; i++) {
+		for (let n = 0; n < 40; n++) driver.queue(0).add(n % 2 ? flush : write(n, new Uint8Array(SECTOR).fill(i)));
+		driver.kick(0);
+		t.true(image.waiting <= 32, `${image.waiting}`);
+		t.is(image.log.filter((entry) => entry === 'flush').length, 1);
+		driver.start();
+	}
+	const id = driver.queue(0).add(write(2, new Uint8Array(SECTOR).fill(0xee)));
+	driver.kick(0);
+	while (image.waiting > 0) {
+		await image.release();
+		driver.settle();
+	}
+	t.deepEqual(
+		driver
+			.queue(0)
+			.used()
+			.map((each) => each.id),
+		[id],
+	);
+	t.is(image.bytes[2 * SECTOR], 0xee);
+	t.is(image.bytes[4 * SECTOR], 0, 'of the first round, which had begun');
+});
+
 test('saved in mid-request, restored: the request is done anew, and the state is the same', async (t) => {
 	const it = rig();
 	const { image, driver } = it;

@@ -1,0 +1,2 @@
+/** What drives of every bus share. */
+export { BlockGuard } from './guard.ts';
