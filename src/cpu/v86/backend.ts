@@ -147,7 +147,9 @@ export class V86Backend implements CpuBackend {
 		this.#video = new VideoWindows(this.#memory, exports, options.videoMemory, () => this.#flushTlb());
 		this.ports = new Ports(this.#faults);
 		this.mmio = new Mmio(this.#video, this.#faults);
-		this.#access = new GuestAccess(this.ports, this.mmio, this.dma);
+		this.#access = new GuestAccess(this.ports, this.mmio, this.dma, options.time === 'real', () =>
+			this.#instructions.hurry(),
+		);
 		this.#inputs = new GuardedInputs(exports, (error) => this.#breakDown(error));
 		this.#irqs = new IrqLines(
 			this.#inputs,

@@ -11,6 +11,15 @@ import type { Ports } from './ports.ts';
  * minutes away if the guest likes; no other code comes near this number.
  */
 const MOST_ACCESSES = 1 << 25;
+/**
+ * The core counts instructions, 100 000 a round, whatever they cost: accesses of a millisecond each would make a round
+ * of minutes. So the time is looked at after this many accesses (a power of two), and a round that has lasted for so
+ * long ends.
+ */
+const LOOK_EVERY = 32;
+const MOST_MS = 1;
+/** What an access counts as where the host's time must not decide anything, ms. */
+const VIRTUAL_MS = 50e-6;
 
 export class GuestAccess {
 	/** The guest is inside a port or memory access. */
@@ -19,17 +28,25 @@ export class GuestAccess {
 	#accesses = 0;
 	readonly #ports: Ports;
 	readonly #mmio: Mmio;
+	/** When the core was last at a safe place, ms of #now. */
+	#since = 0;
 	readonly #dma: GuestRam;
+	readonly #now: () => number;
+	readonly #overdue: () => void;
 
-	constructor(ports: Ports, mmio: Mmio, dma: GuestRam) {
+	/** `overdue` is called while accesses have kept the core from a safe place for too long, by the host's time if `real`. */
+	constructor(ports: Ports, mmio: Mmio, dma: GuestRam, real: boolean, overdue: () => void) {
 		this.#ports = ports;
 		this.#mmio = mmio;
 		this.#dma = dma;
+		this.#now = real ? () => performance.now() : () => this.#accesses * VIRTUAL_MS;
+		this.#overdue = overdue;
 	}
 
 	/** The core is between two instructions. */
 	rest(): void {
 		this.#accesses = 0;
+		this.#since = this.#now();
 	}
 
 	/** The core has failed in the middle of an access. */
@@ -40,7 +57,12 @@ export class GuestAccess {
 
 	#enter(): void {
 		this.busy = true;
-		if (++this.#accesses > MOST_ACCESSES) throw new Error('one instruction went on for too long');
+		if ((++this.#accesses & (LOOK_EVERY - 1)) === 0) this.#look();
+	}
+
+	#look(): void {
+		if (this.#accesses > MOST_ACCESSES) throw new Error('one instruction went on for too long');
+		if (this.#now() - this.#since > MOST_MS) this.#overdue();
 	}
 
 	portRead8(port: number): number {

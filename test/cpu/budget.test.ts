@@ -1,0 +1,71 @@
+/** A slice ends soon, whatever the guest's accesses cost and however many one instruction makes. Counted, not timed. */
+import test from 'ava';
+import { createV86 } from '../../src/cpu/v86/index.ts';
+import { code, EAX, ECX, EDI, EDX, ESI, mov } from '../helpers/asm.ts';
+
+const START = 0x10000;
+const PORT = 0x300;
+const options = { memory: 2 << 20, videoMemory: 1 << 16, fastVideo: true } as const;
+
+/** A guest that runs `program` for ever; `cost` is what each access to port 300h takes, ms. */
+async function machine(time: 'real' | 'virtual', program: readonly number[], cost: number) {
+	const cpu = await createV86({ ...options, time });
+	let accesses = 0;
+	const access = () => {
+		accesses++;
+		for (const end = performance.now() + cost; performance.now() < end; );
+		return 0;
+	};
+	cpu.ports.map(PORT, 4, { read8: access, write8: access, read32: access, write32: access });
+	cpu.dma.write(START, code(program, [0xeb, (-program.length - 2) & 0xff]));
+	cpu.startFlat(START, { edx: PORT });
+	return {
+		cpu,
+		slice: () => {
+			const before = accesses;
+			cpu.runSlice();
+			return accesses - before;
+		},
+	};
+}
+
+for (const [name, program] of [
+	['in al, dx', [0xec]],
+	['out dx, eax', [0xef]],
+] as const) {
+	test(`${name} with accesses of 2 ms each: a slice has some tens of them`, async (t) => {
+		const { slice } = await machine('real', program, 2);
+		slice();
+		const counts = Array.from({ length: 3 }, slice);
+		t.true(
+			counts.every((count) => count > 0 && count <= 100),
+			String(counts),
+		);
+	});
+}
+
+for (const [name, opcode] of [
+	['rep insb', 0x6c],
+	['rep outsb', 0x6e],
+] as const) {
+	test(`${name} of 4 GiB goes on over many slices`, async (t) => {
+		const program = [...mov(ECX, 0xffff_ffff), ...mov(EDI, 0x20000), ...mov(ESI, 0), ...mov(EDX, PORT), 0xf3, opcode];
+		const { cpu, slice } = await machine('real', program, 0);
+		cpu.onFailure = ({ reason }) => t.fail(reason);
+		slice();
+		const counts = Array.from({ length: 20 }, slice);
+		t.true(
+			counts.every((count) => count > 0 && count < 4_000_000),
+			String(counts),
+		);
+	});
+}
+
+test('in virtual time the host has no say: the same accesses in every slice', async (t) => {
+	const program = [...mov(EAX, 1), 0xef, 0xed];
+	const run = async (cost: number) => {
+		const { cpu, slice } = await machine('virtual', program, cost);
+		return [...Array.from({ length: 5 }, slice), cpu.instructions];
+	};
+	t.deepEqual(await run(0), await run(0.001));
+});
