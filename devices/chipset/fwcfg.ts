@@ -43,7 +43,19 @@ const DMA_WRITE = 0x10;
 const DMA_ACCESS_SIZE = 16;
 
 const ZEROS = new Uint8Array(65536);
+/** What a transfer moves at once, bytes; the rest follows in pieces, while the guest polls the control word. */
+const MOST_AT_ONCE = 1 << 20;
 const EMPTY = new Uint8Array(0);
+
+/** A transfer out of an item that is under way. */
+interface Transfer {
+	readonly descriptor: number;
+	readonly key: number;
+	address: number;
+	/** Bytes still to move, and where in the item they stand; behind its end there are zeros. */
+	left: number;
+	offset: number;
+}
 
 const trace = tracePoints('fw_cfg', {
 	select: ['key', 'size'],
@@ -57,6 +69,7 @@ export class FwCfg implements Device {
 	#item: Uint8Array = EMPTY;
 	#offset = 0;
 	#dmaHigh = 0;
+	#transfer: Transfer | undefined;
 
 	/** Throws RangeError when a file name is too long or there are more files than slots. */
 	constructor(host: Host, ports: PortSpace, contents: FwCfgContents) {
@@ -103,28 +116,46 @@ export class FwCfg implements Device {
 
 	reset(): void {
 		this.#dmaHigh = 0;
+		this.#transfer = undefined;
 		this.#select(fwCfgKey.signature);
 	}
 
 	save(): DeviceState {
-		return { version: 1, key: this.#key, offset: this.#offset, dmaHigh: this.#dmaHigh };
+		const transfer = this.#transfer ? { ...this.#transfer } : null;
+		return { version: 2, key: this.#key, offset: this.#offset, dmaHigh: this.#dmaHigh, transfer };
 	}
 
 	restore(state: DeviceState): void {
-		checkVersion('fw_cfg', state, 1);
+		checkVersion('fw_cfg', state, 2);
 		this.#select(Number(state.key) & 0xffff);
 		this.#offset = Math.min(Number(state.offset) >>> 0, this.#item.length);
 		this.#dmaHigh = Number(state.dmaHigh) >>> 0;
+		this.#transfer = undefined;
+		const saved = state.transfer;
+		if (typeof saved !== 'object' || saved === null || Array.isArray(saved) || saved instanceof Uint8Array) return;
+		const field = (name: keyof Transfer) => Number(saved[name]);
+		this.#transfer = {
+			descriptor: field('descriptor'),
+			key: field('key'),
+			address: field('address'),
+			left: field('left'),
+			offset: field('offset'),
+		};
+		this.#moveLater();
 	}
 
 	#select(key: number): boolean {
 		this.#offset = 0;
 		const exists = (key & ENTRY_MASK) < MAX_ENTRY;
 		this.#key = exists ? key : NOTHING;
-		// Bit 14 once asked for write access and means nothing any more.
-		this.#item = (exists && this.#items.get(key & (fwCfgKey.archLocal | ENTRY_MASK))) || EMPTY;
+		this.#item = (exists && this.#itemOf(key)) || EMPTY;
 		trace.select(key, this.#item.length);
 		return exists;
+	}
+
+	/** Bit 14 once asked for write access and means nothing any more. */
+	#itemOf(key: number): Uint8Array | undefined {
+		return this.#items.get(key & (fwCfgKey.archLocal | ENTRY_MASK));
 	}
 
 	#nextByte(): number {
@@ -138,17 +169,28 @@ export class FwCfg implements Device {
 		} else if (offset === 4) {
 			const address = this.#dmaHigh * 0x1_0000_0000 + value;
 			this.#dmaHigh = 0;
-			try {
-				this.#transfer(address);
-			} catch (error) {
-				if (!(error instanceof GuestFault)) throw error;
-				guestError('fw_cfg', `DMA descriptor: ${error.message}`);
-			}
+			this.#guarded('DMA descriptor', () => this.#begin(address));
 		}
 	}
 
-	/** Runs one FWCfgDmaAccess. Throws GuestFault if the descriptor itself is not in RAM. */
-	#transfer(descriptor: number): void {
+	/** False if the guest's memory does not reach as far as it says. */
+	#guarded(what: string, work: () => void): boolean {
+		try {
+			work();
+			return true;
+		} catch (error) {
+			if (!(error instanceof GuestFault)) throw error;
+			guestError('fw_cfg', `${what}: ${error.message}`);
+			return false;
+		}
+	}
+
+	/** Begins one FWCfgDmaAccess. Throws GuestFault if the descriptor itself is not in RAM. */
+	#begin(descriptor: number): void {
+		if (this.#transfer) {
+			guestError('fw_cfg', 'a DMA access begins before the one before it has ended, and is ignored');
+			return;
+		}
 		const dma = this.#host.dma;
 		const access = dma.read(descriptor, DMA_ACCESS_SIZE);
 		const view = new DataView(access.buffer, access.byteOffset, DMA_ACCESS_SIZE);
@@ -158,37 +200,53 @@ export class FwCfg implements Device {
 		trace.dma(control, length, address);
 		if (control & DMA_SELECT) this.#select(control >>> 16);
 
-		let result = 0;
 		if (control & DMA_READ) {
-			try {
-				this.#copyOut(address, length);
-			} catch (error) {
-				if (!(error instanceof GuestFault)) throw error;
-				guestError('fw_cfg', `DMA read of item 0x${this.#key.toString(16)}: ${error.message}`);
-				result = DMA_ERROR;
+			const what = `DMA read of item 0x${this.#key.toString(16)}`;
+			if (!this.#guarded(what, () => length > 0 && dma.view(address, length))) {
+				this.#end(descriptor, DMA_ERROR);
+				return;
 			}
-		} else if (control & DMA_WRITE) {
-			// No item is writable.
-			if (length > 0) result = DMA_ERROR;
-		} else if (control & DMA_SKIP) {
+			this.#transfer = { descriptor, key: this.#key, address, left: length, offset: this.#offset };
 			this.#offset = Math.min(this.#item.length, this.#offset + length);
+			this.#move();
+			return;
 		}
-		const answer = new Uint8Array(4);
-		answer[3] = result;
-		dma.write(descriptor, answer);
+		if (!(control & DMA_WRITE) && control & DMA_SKIP) this.#offset = Math.min(this.#item.length, this.#offset + length);
+		// No item is writable.
+		this.#end(descriptor, control & DMA_WRITE && length > 0 ? DMA_ERROR : 0);
 	}
 
-	/** `length` bytes of the item from where it stands; zeros beyond its end. */
-	#copyOut(address: number, length: number): void {
-		const dma = this.#host.dma;
-		if (length > 0) dma.view(address, length);
-		const have = Math.min(length, this.#item.length - this.#offset);
-		if (have > 0) {
-			dma.write(address, this.#item.subarray(this.#offset, this.#offset + have));
-			this.#offset += have;
+	#end(descriptor: number, result: number): void {
+		this.#host.dma.write(descriptor, Uint8Array.of(0, 0, 0, result));
+	}
+
+	/** Moves a piece, and the next one when the guest has run. */
+	#move(): void {
+		const transfer = this.#transfer;
+		if (!transfer) return;
+		const item = this.#itemOf(transfer.key) ?? EMPTY;
+		for (let moved = 0; transfer.left > 0 && moved < MOST_AT_ONCE; ) {
+			const rest = item.subarray(transfer.offset, transfer.offset + transfer.left);
+			const piece = (rest.length > 0 ? rest : ZEROS).subarray(0, Math.min(transfer.left, MOST_AT_ONCE - moved));
+			this.#host.dma.write(transfer.address, piece);
+			transfer.address += piece.length;
+			transfer.offset += piece.length;
+			transfer.left -= piece.length;
+			moved += piece.length;
 		}
-		for (let at = have; at < length; at += ZEROS.length)
-			dma.write(address + at, ZEROS.subarray(0, Math.min(ZEROS.length, length - at)));
+		if (transfer.left > 0) {
+			this.#moveLater();
+		} else {
+			this.#transfer = undefined;
+			this.#end(transfer.descriptor, 0);
+		}
+	}
+
+	#moveLater(): void {
+		const transfer = this.#transfer;
+		this.#host.defer(() => {
+			if (transfer === this.#transfer) this.#guarded('DMA', () => this.#move());
+		});
 	}
 }
 

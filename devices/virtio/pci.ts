@@ -76,6 +76,8 @@ export class VirtioPci implements Device, VirtioBus {
 	#broken = false;
 	/** Counts resets, so that work for a former life of the device is not done. */
 	#life = 0;
+	/** Queues whose kick waits for the end of the guest's access. */
+	readonly #late = new Set<number>();
 	/** Numbers of queues that something was pushed to. */
 	readonly #touched: number[] = [];
 	#depth = 0;
@@ -185,12 +187,20 @@ export class VirtioPci implements Device, VirtioBus {
 
 	/**
 	 * 3.1.1: modern drivers kick from DRIVER_OK on; legacy ones do so while they set the device up. Served at once, in the
-	 * middle of the guest's access: Linux's console driver does nothing but wait for its buffer after each kick.
+	 * middle of the guest's access: Linux's console driver does nothing but wait for its buffer after each kick. A guest
+	 * that kicks without end waits for the rest of the machine.
 	 */
 	#kick(n: number): void {
 		if (!this.#queues[n]?.enabled || (this.has(Feature.version1) && !this.driverReady)) return;
 		trace.kick(this.model.name, n);
-		this.run(() => this.model.kicked(n));
+		if (!this.host.overdue) this.run(() => this.model.kicked(n));
+		else if (!this.#late.has(n)) {
+			this.#late.add(n);
+			this.later(() => {
+				this.#late.delete(n);
+				this.model.kicked(n);
+			});
+		}
 	}
 
 	/** System reset; configuration space is the bus's to reset. */
@@ -210,6 +220,7 @@ export class VirtioPci implements Device, VirtioBus {
 		this.#select = 0;
 		this.#generation = 0;
 		this.#touched.length = 0;
+		this.#late.clear();
 		this.#common.reset();
 		this.#legacy.reset();
 		for (const queue of this.#queues) queue.reset();

@@ -25,6 +25,7 @@ export function linuxRom(loads: readonly RomLoad[], setupSegment: number): Uint8
 	const code = new Code(CODE);
 	const failed = code.label();
 	const next = code.label();
+	const poll = code.label();
 	const table = code.label();
 	const message = code.label();
 	const print = code.label();
@@ -46,7 +47,10 @@ export function linuxRom(loads: readonly RomLoad[], setupSegment: number): Uint8
 	code.emit(0x66, 0xef); //                     out dx, eax       ; high half of the descriptor's address
 	code.emit(0x66, 0xb8, 0, 0, hi(SCRATCH << 4), lo(SCRATCH << 4)); // mov eax, bswap(SCRATCH * 16)
 	code.emit(0xba, 0x18, 0x05); //               mov dx, 518h
-	code.emit(0x66, 0xef); //                     out dx, eax       ; low half: copies now
+	code.emit(0x66, 0xef); //                     out dx, eax       ; low half: copies
+	code.place(poll);
+	code.emit(0x26, 0x66, 0xf7, 0x06, 0, 0, 0xff, 0xff, 0xff, 0xfe); // test dword [es:0], feffffffh
+	code.emit(0x75).rel8(poll); //                jnz poll          ; until only the error bit is left of the control word
 	code.emit(0x26, 0xf6, 0x06, 3, 0, 0x01); //   test byte [es:3], 1
 	code.emit(0x75).rel8(failed); //              jnz failed
 	code.emit(0xe2).rel8(next); //                loop next

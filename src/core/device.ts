@@ -105,4 +105,9 @@ export interface Host {
 	readonly dma: Dma;
 	/** Runs `work` soon, at a place where guest memory and interrupt lines may be touched freely, before the guest's next slice. */
 	defer(work: () => void): void;
+	/**
+	 * Inside a guest's access: what the guest's accesses started since the CPU was last between two rounds has cost more
+	 * than its share of time. A device that would do much more than answer the access defers that then.
+	 */
+	readonly overdue: boolean;
 }

@@ -264,7 +264,7 @@ test('the option ROM is one that BIOSes accept, and its code is what the comment
 	const entry = rom[pnp + 0x1a];
 	const listing = execFileSync(
 		'objdump',
-		['-D', '-b', 'binary', '-m', 'i8086', '-M', 'intel', `--start-address=${entry}`, '--stop-address=0xa2', path],
+		['-D', '-b', 'binary', '-m', 'i8086', '-M', 'intel', `--start-address=${entry}`, '--stop-address=0xae', path],
 		{ encoding: 'utf8' },
 	);
 	const code = listing
@@ -276,6 +276,7 @@ test('the option ROM is one that BIOSes accept, and its code is what the comment
 		'mov dx,0x514',
 		'mov eax,0x7c0000',
 		'mov dx,0x518',
+		'test DWORD PTR es:0x0,0xfeffffff',
 		'test BYTE PTR es:0x3,0x1',
 		'mov esp,0xfff0',
 		'jmp 0x1020:0x0',

@@ -75,6 +75,8 @@ export class FakeDma implements Dma {
 export class FakeHost implements Host {
 	readonly clock: ManualClock;
 	readonly dma: FakeDma;
+	/** As if the guest's accesses had used up their time. */
+	overdue = false;
 	#deferred: (() => void)[] = [];
 	/** `memory` in bytes; `wall` is the calendar time at power-on, ms since 1970. */
 	constructor(memory = 1 << 20, wall = Date.UTC(2000, 0, 1)) {

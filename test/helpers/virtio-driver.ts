@@ -370,8 +370,14 @@ export class VirtioDriver {
 		return queue;
 	}
 
-	/** Tells the device that there is something in queue `n`. */
+	/** Tells the device that there is something in queue `n`, and lets it do what it puts off. */
 	kick(n: number): void {
+		this.notify(n);
+		this.settle();
+	}
+
+	/** Tells the device that there is something in queue `n`. */
+	notify(n: number): void {
 		if (this.legacy) this.legacyWrite(Legacy.queueNotify, 2, n);
 		else {
 			const { at } = this.capability(CapType.notify);
@@ -379,7 +385,6 @@ export class VirtioDriver {
 			const offset = this.read(CapType.common, Common.queueNotifyOff, 2) * this.configRead(at + 16, 4);
 			this.write(CapType.notify, offset, 2, n);
 		}
-		this.settle();
 	}
 
 	/** Makes requests available, kicks once, returns what came back. */

@@ -219,6 +219,10 @@ export class V86Backend implements CpuBackend {
 		else this.#wake();
 	}
 
+	get overdue(): boolean {
+		return this.#access.overdue;
+	}
+
 	runSlice(): number {
 		if (this.#paused || this.#failure !== undefined) return LONGEST_SLEEP;
 		this.#inSlice = true;

@@ -32,21 +32,26 @@ export class GuestAccess {
 	#since = 0;
 	readonly #dma: GuestRam;
 	readonly #now: () => number;
-	readonly #overdue: () => void;
+	readonly #end: () => void;
 
-	/** `overdue` is called while accesses have kept the core from a safe place for too long, by the host's time if `real`. */
-	constructor(ports: Ports, mmio: Mmio, dma: GuestRam, real: boolean, overdue: () => void) {
+	/** `end` is called while accesses have kept the core from a safe place for too long, by the host's time if `real`. */
+	constructor(ports: Ports, mmio: Mmio, dma: GuestRam, real: boolean, end: () => void) {
 		this.#ports = ports;
 		this.#mmio = mmio;
 		this.#dma = dma;
 		this.#now = real ? () => performance.now() : () => this.#accesses * VIRTUAL_MS;
-		this.#overdue = overdue;
+		this.#end = end;
 	}
 
 	/** The core is between two instructions. */
 	rest(): void {
 		this.#accesses = 0;
 		this.#since = this.#now();
+	}
+
+	/** Accesses have taken this round more time than it should. */
+	get overdue(): boolean {
+		return this.busy && this.#now() - this.#since > MOST_MS;
 	}
 
 	/** The core has failed in the middle of an access. */
@@ -62,7 +67,7 @@ export class GuestAccess {
 
 	#look(): void {
 		if (this.#accesses > MOST_ACCESSES) throw new Error('one instruction went on for too long');
-		if (this.#now() - this.#since > MOST_MS) this.#overdue();
+		if (this.overdue) this.#end();
 	}
 
 	portRead8(port: number): number {

@@ -200,3 +200,36 @@ test('the ports answer as QEMU answers', async (t) => {
 		return dma(d, SELECT | READ, 4, 0x2000);
 	});
 });
+
+test('a long DMA read comes in pieces: the control word tells when, and a saved one goes on', (t) => {
+	const large = new FakeBoard({ memory: 16 << 20 });
+	const make = (board: FakeBoard) => new FwCfg(board.host, board.ports, contents);
+	const b = Object.assign(large, { fwCfg: make(large) });
+	b.host.dma.bytes.fill(0xff, 1 << 20);
+	const control = (fwCfgKey.kernelData << 16) | SELECT | READ;
+	t.is(accessOf(b, control, 10 << 20, 1 << 20), control, 'not yet');
+	t.deepEqual(b.host.dma.read(1 << 20, ITEM.length), ITEM);
+	t.is(b.host.dma.read8((11 << 20) - 1), 0xff, 'one OUT moves a part of it');
+	// A second access while one is under way is a mistake and changes nothing.
+	t.is(accessOf(b, control, 4, 0x2000), control);
+	const restored = new FakeBoard({ memory: 16 << 20 });
+	restored.host.dma.bytes.set(b.host.dma.bytes);
+	make(restored).restore(b.fwCfg.save());
+	for (const board of [b, restored]) {
+		board.host.settle();
+		t.is(swap(board.host.dma.read32(0x1000)), 0);
+		t.deepEqual(board.host.dma.read(1 << 20, ITEM.length), ITEM);
+		t.true(board.host.dma.read((1 << 20) + ITEM.length, (10 << 20) - ITEM.length).every((byte) => byte === 0));
+		t.is(board.host.dma.read8(11 << 20), 0xff);
+	}
+});
+
+test('a reset ends a DMA read that is under way', (t) => {
+	const b = new FakeBoard({ memory: 16 << 20 });
+	const fwCfg = new FwCfg(b.host, b.ports, contents);
+	b.host.dma.bytes.fill(0xff, 1 << 20);
+	accessOf(Object.assign(b, { fwCfg }), SELECT | READ, 10 << 20, 1 << 20);
+	fwCfg.reset();
+	b.host.settle();
+	t.is(b.host.dma.read8((11 << 20) - 1), 0xff);
+});

@@ -23,6 +23,24 @@ test('a driver that follows the rules gets what it asked for', (t) => {
 	t.is(text(answer.subarray(0, written)), 'hello world');
 });
 
+test('a guest that kicks without end waits for the rest of the machine', (t) => {
+	const model = new Echo();
+	const driver = new VirtioDriver(model);
+	driver.start();
+	model.log.length = 0;
+	driver.board.host.overdue = true;
+	for (let kick = 0; kick < 5; kick++) for (const queue of [0, 1]) driver.notify(queue);
+	t.deepEqual(model.log, []);
+	driver.board.host.settle();
+	t.deepEqual(model.log, ['kicked 0', 'kicked 1'], 'once for all of them');
+	driver.notify(0);
+	driver.device.reset();
+	driver.start();
+	model.log.length = 0;
+	driver.board.host.settle();
+	t.deepEqual(model.log, [], 'a kick from before a reset is gone');
+});
+
 test('features that were not offered: FEATURES_OK is refused, with one line in the log', (t) => {
 	const driver = new VirtioDriver(new Echo());
 	driver.status = acknowledge | driverBit;
