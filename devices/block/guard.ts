@@ -93,6 +93,7 @@ export class BlockGuard {
 		this.#waiting = [];
 		this.#flush = undefined;
 		this.#nextFlush = undefined;
+		this.#image?.cancelHeld?.();
 		return lent;
 	}
 

@@ -3,6 +3,7 @@ import type { BlockImage } from '../core/index.ts';
 import { overlay } from './overlay.ts';
 import { openRaw, type RawOptions } from './raw.ts';
 
+export { type ErrorPolicy, type IoError, type OnError, PolicedImage } from './on-error.ts';
 export { overlay } from './overlay.ts';
 export { openRaw, type PunchHole, type RawOptions } from './raw.ts';
 

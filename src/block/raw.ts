@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import { open } from 'node:fs/promises';
 import { constants } from 'node:os';
-import { getSystemErrorName } from 'node:util';
+import { getSystemErrorMap } from 'node:util';
 import { type BlockImage, TsvmError } from '../core/index.ts';
 import { readAt, writeAt } from './file-io.ts';
 import { type ImageLock, lockImage } from './lock.ts';
@@ -111,6 +111,11 @@ class RawImage implements BlockImage {
 	/** Flushes under way: the file is not closed under them. */
 	readonly #flushes = new Set<Promise<void>>();
 	/**
+	 * After a flush that failed the kernel may take pages for written that are not, and say so no more: what was written
+	 * since the flush before cannot be known to be there. QEMU 7.2, block/file-posix.c, handle_aiocb_flush.
+	 */
+	#flushFailed = false;
+	/**
 	 * Discards under way. A hole is punched on another thread, for a large one takes long; a write into its range that
 	 * the guest asks for meanwhile waits, so that it is not the one that goes.
 	 */
@@ -142,8 +147,15 @@ class RawImage implements BlockImage {
 	flush(): Promise<void> | undefined {
 		if (this.readOnly) return undefined;
 		if (this.#closed) return Promise.reject(closedError());
+		if (this.#flushFailed) return Promise.reject(flushError());
 		const flush = new Promise<void>((resolve, reject) => {
-			fs.fdatasync(this.#fd, (error) => (error ? reject(error) : resolve()));
+			fs.fdatasync(this.#fd, (error) => {
+				if (!error) resolve();
+				else {
+					this.#flushFailed = true;
+					reject(error);
+				}
+			});
 		});
 		const settled = flush
 			.catch(() => {})
@@ -178,8 +190,8 @@ class RawImage implements BlockImage {
 	#judge(errno: number): void {
 		if (errno === 0) return;
 		if (!NO_HOLES.includes(errno)) {
-			const code = getSystemErrorName(-errno);
-			throw Object.assign(new Error(`${code}: discarding failed`), { code });
+			const [code, words] = getSystemErrorMap().get(-errno) ?? [`errno ${errno}`, 'unknown error'];
+			throw Object.assign(new Error(`${code}: ${words}, discard`), { code });
 		}
 		this.#holes = false;
 		this.#noHoles();
@@ -189,6 +201,10 @@ class RawImage implements BlockImage {
 /** The number of a closed file may already be another file's. */
 export function closedError(): Error {
 	return Object.assign(new Error('image is closed'), { code: 'EBADF' });
+}
+
+function flushError(): Error {
+	return Object.assign(new Error('an earlier flush failed, what it was to write may be lost'), { code: 'EIO' });
 }
 
 /** Bytes of a host block device. Linux: include/linux/kdev_t.h for the number, /sys/dev/block/MAJ:MIN/size in sectors. */

@@ -112,6 +112,8 @@ export interface BlockImage {
 	flush(): Promise<void> | undefined;
 	/** The content is needed no more: the range reads as it was or as zeros. Absent where nothing comes of it. */
 	discard?(offset: number, length: number): Promise<void> | undefined;
+	/** What failed and waits for the operator is given up and fails: the guest has reset the drive. */
+	cancelHeld?(): void;
 	close(): Promise<void>;
 }
 

@@ -49,6 +49,14 @@ const Disk = z.strictObject({
 		.enum(['ignore', 'unmap'], { error: 'expected ignore or unmap' })
 		.default('ignore')
 		.meta({ description: 'unmap: what the guest discards takes no more room in the file' }),
+	werror: z
+		.enum(['report', 'ignore', 'enospc', 'stop'], { error: 'expected report, ignore, enospc or stop' })
+		.default('enospc')
+		.meta({ description: 'after a write that failed: enospc stops the machine when the host has no space left' }),
+	rerror: z
+		.enum(['report', 'ignore', 'stop'], { error: 'expected report, ignore or stop' })
+		.default('report')
+		.meta({ description: 'after a read that failed' }),
 	bus: z.enum(['ide', 'virtio'], { error: 'expected ide or virtio' }).default('ide'),
 	serial: z.string().max(20, 'a serial number has at most 20 characters').optional(),
 });

@@ -10,7 +10,14 @@ import type { CpuRegisters } from '../cpu/backend.ts';
 import type { MachineConfig } from './config.ts';
 
 /** qapi/run-state.json, enum RunState, those that this machine can be in. */
-export type RunState = 'prelaunch' | 'running' | 'paused' | 'shutdown' | 'guest-panicked' | 'internal-error';
+export type RunState =
+	| 'prelaunch'
+	| 'running'
+	| 'paused'
+	| 'io-error'
+	| 'shutdown'
+	| 'guest-panicked'
+	| 'internal-error';
 
 /** qapi/run-state.json, enum ShutdownCause, those that occur. */
 export type ShutdownCause =
@@ -39,6 +46,11 @@ export interface Screenshot {
 	readonly rgb: Uint8Array;
 }
 
+/** Node names are ours to choose; they are the same for the life of the machine. */
+export function nodeName(device: string): string {
+	return `#${device}`;
+}
+
 /** One drive, with or without a medium. */
 export interface BlockInfo {
 	/** Back-end name as QEMU gives it: `ide0-hd0`, `ide1-cd0`. */
@@ -50,6 +62,8 @@ export interface BlockInfo {
 	readonly locked: boolean;
 	/** For removable drives. */
 	readonly trayOpen?: boolean;
+	/** Why the machine stands still, if that is by this drive: QEMU's io-status. */
+	readonly ioStatus?: 'ok' | 'nospace' | 'failed';
 	readonly inserted?: {
 		readonly file: string;
 		/** Format driver: `raw` so far. */

@@ -59,6 +59,9 @@ const Vectors = Int.superRefine((count, ctx) => {
 const Discard = z
 	.enum(['ignore', 'off', 'unmap', 'on'], 'expected unmap (on) or ignore (off)')
 	.transform((value) => (value === 'unmap' || value === 'on' ? 'unmap' : 'ignore'));
+/** blockdev.c, parse_block_error_action. */
+const WriteError = z.enum(['report', 'ignore', 'enospc', 'stop'], 'expected report, ignore, enospc or stop');
+const ReadError = z.enum(['report', 'ignore', 'stop'], 'expected report, ignore or stop');
 const Serial = z.string().max(MAX_SERIAL, `a serial number has at most ${MAX_SERIAL} characters`);
 
 /** An object whose complaint about an unknown key names those that are known. */
@@ -190,6 +193,12 @@ const DRIVE_SHAPE = {
 	readonly: property('bool', OnOff, 'the guest may not write'),
 	snapshot: property('bool', OnOff, 'writes are forgotten at the end'),
 	discard: property('str', Discard, 'unmap: what the guest discards takes no more room in the file; or ignore'),
+	werror: property(
+		'str',
+		WriteError,
+		'after a write that failed: report, ignore, stop, or enospc: stop if the host is full',
+	),
+	rerror: property('str', ReadError, 'after a read that failed: report, ignore or stop'),
 	serial: property('str', Serial, 'serial number, at most 20 characters'),
 };
 

@@ -2,9 +2,10 @@
 import { AtaDisk, AtapiCdrom, type IdeDrive } from '../../devices/ide/index.ts';
 import type { BlkOptions } from '../../devices/virtio/index.ts';
 import { bootPath } from '../../firmware/index.ts';
-import { openImage, type RawOptions } from '../block/index.ts';
-import { type BlockImage, TsvmError } from '../core/index.ts';
-import type { BlockInfo, MachineControl } from './control.ts';
+import type { IoError } from '../block/index.ts';
+import { TsvmError } from '../core/index.ts';
+import { type BlockInfo, type MachineControl, nodeName } from './control.ts';
+import { Medium, type MediumHost } from './medium.ts';
 import type { DiskPlan, Plan } from './plan.ts';
 
 type ReadOnlyMode = Parameters<MachineControl['changeMedium']>[2]['readOnlyMode'];
@@ -31,11 +32,10 @@ interface OpenDisk {
 	readonly plan: DiskPlan;
 	readonly medium: Medium;
 }
-interface Medium {
-	readonly file: string;
-	readonly image: BlockImage;
-	readonly readOnly: boolean;
-	readonly snapshot: boolean;
+/** Data of QMP's BLOCK_IO_ERROR. */
+export interface DriveError extends IoError {
+	readonly device: string;
+	readonly 'node-name': string;
 }
 
 /** Where the CD-ROM drive is, as `qemu -cdrom` puts it: secondary master. Disks take the other places in order. */
@@ -47,30 +47,29 @@ export class Drives {
 	/** The tray moved: data of QMP's DEVICE_TRAY_MOVED. */
 	onTray: ((data: { readonly device: string; readonly id: string; readonly 'tray-open': boolean }) => void) | undefined;
 
-	/** Opens every image; rejects with TsvmError, and has then closed what it opened. `host` is for discard=unmap. */
-	static async open(
-		plan: Pick<Plan, 'disks' | 'cdrom'>,
-		host: Pick<RawOptions, 'punchHole' | 'warn'> = {},
-	): Promise<Drives> {
+	/** The host has failed an image. The machine must stop if `action` says so, and call retry() when it goes on. */
+	onError: ((error: DriveError) => void) | undefined;
+	readonly #host: MediumHost;
+
+	/** Opens every image; rejects with TsvmError, and has then closed what it opened. */
+	static async open(plan: Pick<Plan, 'disks' | 'cdrom'>, host: MediumHost = {}): Promise<Drives> {
 		if (!host.punchHole && plan.disks.some(({ discard }) => discard === 'unmap'))
 			host.warn?.('discard=unmap does nothing without the native addon; tsvm doctor tells why there is none');
 		const disks: OpenDisk[] = [];
 		try {
 			for (const disk of plan.disks) {
-				const { file, readonly, snapshot, discard } = disk;
-				const options = { readOnly: readonly, snapshot, what: 'disk' };
-				const image = await openImage(file, discard === 'unmap' ? { ...options, ...host } : options);
-				disks.push({ plan: disk, medium: { file, image, readOnly: readonly, snapshot } });
+				disks.push({ plan: disk, medium: await Medium.open({ ...disk, what: 'disk' }, host) });
 			}
 			const { file } = plan.cdrom;
-			return new Drives(disks, plan.cdrom, file === undefined ? undefined : await openDisc(file));
+			return new Drives(disks, plan.cdrom, file === undefined ? undefined : await openDisc(file, host), host);
 		} catch (error) {
 			for (const { medium } of disks) await medium.image.close();
 			throw error;
 		}
 	}
 
-	private constructor(all: readonly OpenDisk[], cdrom: Plan['cdrom'], disc: Medium | undefined) {
+	private constructor(all: readonly OpenDisk[], cdrom: Plan['cdrom'], disc: Medium | undefined, host: MediumHost) {
+		this.#host = host;
 		this.#virtio = all
 			.flatMap(({ plan, medium }) => (plan.virtio ? [{ plan, medium, virtio: plan.virtio }] : []))
 			.map(({ plan, medium, virtio: { slot, transport: _, ...blocks } }, n) => ({
@@ -97,6 +96,16 @@ export class Drives {
 			slots.push(slot);
 		}
 		this.#slots = slots;
+		for (const place of [...this.#slots, ...this.#virtio]) this.#watch(place);
+	}
+
+	#watch({ device, medium }: Slot | VirtioDisk): void {
+		if (medium) medium.onError = (error) => this.onError?.({ device, 'node-name': nodeName(device), ...error });
+	}
+
+	/** What failed and made the machine stop is tried again. */
+	retry(): void {
+		for (const { medium } of [...this.#slots, ...this.#virtio]) medium?.retry();
 	}
 
 	/** Primary master and slave, secondary master and slave. */
@@ -137,6 +146,7 @@ export class Drives {
 			qdev: `/machine/peripheral-anon/device[${n}]/virtio-backend`,
 			removable: false,
 			locked: false,
+			ioStatus: medium?.ioStatus,
 			inserted: medium && insertedInfo(medium),
 		}));
 		const ide = this.#slots.map((slot) => {
@@ -148,6 +158,7 @@ export class Drives {
 				removable: cdrom !== undefined,
 				locked: cdrom?.locked ?? false,
 				trayOpen: cdrom?.trayOpen,
+				ioStatus: medium?.ioStatus,
 				inserted: medium && insertedInfo(medium),
 			};
 		});
@@ -171,13 +182,14 @@ export class Drives {
 		const { slot, drive } = this.#removable(device);
 		if (readOnlyMode === 'read-write')
 			throw new TsvmError('read-only', `Device '${device}' is a CD-ROM drive`, 'use read-only or retain');
-		const next = await openDisc(file);
+		const next = await openDisc(file, this.#host);
 		if (!drive.eject(force)) {
 			await next.image.close();
 			throw new TsvmError('locked', `Device '${device}' is locked`, 'the guest must unmount it first, or use force');
 		}
 		await this.#closeMedium(slot);
 		slot.medium = next;
+		this.#watch(slot);
 		drive.insert(next.image);
 	}
 
@@ -219,7 +231,7 @@ function insertedInfo({ file, image, readOnly, snapshot }: Medium): NonNullable<
 	return { file, driver: 'raw', readOnly, snapshot, size: image.size };
 }
 
-async function openDisc(file: string): Promise<Medium> {
-	const image = await openImage(file, { readOnly: true, what: 'CD-ROM image' });
-	return { file, image, readOnly: true, snapshot: false };
+function openDisc(file: string, host: MediumHost): Promise<Medium> {
+	const options = { file, readonly: true, snapshot: false, discard: 'ignore', what: 'CD-ROM image' } as const;
+	return Medium.open({ ...options, rerror: 'report', werror: 'report' }, host);
 }

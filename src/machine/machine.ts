@@ -25,7 +25,7 @@ import type {
 	ShutdownCause,
 	SpiceControl,
 } from './control.ts';
-import { Drives } from './drives.ts';
+import { type DriveError, Drives } from './drives.ts';
 import { Inputs } from './inputs.ts';
 import { deviceTree, pciTree } from './inspect.ts';
 import type { Plan } from './plan.ts';
@@ -45,6 +45,8 @@ export interface MachineHost {
 	readonly debug?: (line: string) => void;
 	/** Back ends of serial ports in place of the described ones, by port. */
 	readonly serials?: SerialPorts;
+	/** How the operator lets a machine go on that has stopped by itself, as warnings tell it; `cont` if left out. */
+	readonly resume?: string;
 	/** The operator wants the machine to end: the escape key of a serial console. */
 	readonly quit?: () => void;
 }
@@ -95,7 +97,7 @@ export class Machine implements MachineControl {
 		try {
 			const boot = await loadBoot(config, host);
 			const plan = planDevices(config);
-			const drives = await Drives.open(plan, { punchHole: native().addon?.punchHole, warn: host.warn });
+			const drives = await Drives.open(plan, { punchHole: native().addon?.punchHole, ...host });
 			undo.push(() => drives.close());
 			const chardevs = await openChardevs(plan.chardevs, host);
 			undo.push(() => closeAll(chardevs.values()));
@@ -172,6 +174,7 @@ export class Machine implements MachineControl {
 		if (this.#board.pointer) this.#inputs.addPointer(this.#board.pointer);
 		this.#watchBalloon();
 		drives.onTray = (data) => this.#emit('DEVICE_TRAY_MOVED', data);
+		drives.onError = (data) => this.#ioError(data);
 		cpu.onFailure = (failure) => this.#cpuFailed(failure);
 		this.#loop = new RunLoop(cpu);
 	}
@@ -193,17 +196,27 @@ export class Machine implements MachineControl {
 	}
 
 	cont(): void {
-		if (this.#status !== 'prelaunch' && this.#status !== 'paused') return;
+		if (!['prelaunch', 'paused', 'io-error'].includes(this.#status)) return;
 		this.#status = 'running';
 		this.#loop.start();
 		this.#emit('RESUME', {});
+		this.#drives.retry();
 	}
 
 	stop(): void {
+		this.#stop('paused');
+	}
+
+	#stop(status: 'paused' | 'io-error'): void {
 		if (this.#status !== 'running') return;
-		this.#status = 'paused';
+		this.#status = status;
 		this.#loop.stop();
 		this.#emit('STOP', {});
+	}
+
+	#ioError(error: DriveError): void {
+		this.#emit('BLOCK_IO_ERROR', { ...error });
+		if (error.action === 'stop') this.#stop('io-error');
 	}
 
 	reset(): void {

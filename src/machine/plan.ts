@@ -2,6 +2,7 @@
  * What is plugged in where: the devices that every machine has, those that a description has words of its own for, and
  * those in QEMU's words, each with its place. Checked as part of the description.
  */
+import type { ErrorPolicy } from '../block/index.ts';
 import type { Chardev, Device, Drive } from './devices.ts';
 
 /** How a virtio device shows itself. */
@@ -20,7 +21,7 @@ export interface VirtioPlace {
 	readonly transport: Transport;
 }
 
-export interface DiskPlan {
+export interface DiskPlan extends ErrorPolicy {
 	/** Back-end name as QMP shows it. */
 	readonly device: string;
 	readonly file: string;
@@ -68,14 +69,14 @@ export interface Plan {
 
 /** What of a description the plan is made from. */
 export interface Pluggable {
-	readonly disks: readonly {
+	readonly disks: readonly (ErrorPolicy & {
 		readonly file: string;
 		readonly readonly: boolean;
 		readonly snapshot: boolean;
 		readonly discard: 'ignore' | 'unmap';
 		readonly bus: 'ide' | 'virtio';
 		readonly serial?: string;
-	}[];
+	})[];
 	readonly cdrom?: string;
 	readonly drives: readonly Drive[];
 	readonly chardevs: readonly Chardev[];

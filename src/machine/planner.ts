@@ -330,8 +330,9 @@ function checkChardev(chardev: Chardev, at: PropertyKey[]): void {
 
 function disk(drive: Drive, at: PropertyKey[]): DiskPlan {
 	const { file, readonly = false, snapshot = false, discard = 'ignore', serial, id = '' } = drive;
+	const { werror = 'enospc', rerror = 'report' } = drive;
 	if (file === undefined) throw new PlanError(at, 'a disk needs a file', 'write file=PATH');
-	return { device: id, file, readonly, snapshot, discard, serial };
+	return { device: id, file, readonly, snapshot, discard, serial, werror, rerror };
 }
 
 function known(list: readonly { readonly id?: string }[]): string {

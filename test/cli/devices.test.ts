@@ -131,6 +131,13 @@ test('drives: on IDE, on virtio, for a device; a CD-ROM', (t) => {
 	t.is(plan(['device virtio-blk,drive=d0', DRIVE]).disks.length, 1, 'its short name, and in any order');
 });
 
+test('werror and rerror: QEMU’s words and defaults', (t) => {
+	const policy = (words: string) => plan([`drive file=a${words}`]).disks[0];
+	t.like(policy(''), { werror: 'enospc', rerror: 'report' });
+	t.like(policy(',werror=stop,rerror=ignore'), { werror: 'stop', rerror: 'ignore' });
+	t.like(plan([], { disks: [{ file: 'a', rerror: 'stop' }] }).disks[0], { werror: 'enospc', rerror: 'stop' });
+});
+
 test('discard: ignored unless it says unmap or on', (t) => {
 	const discard = (words: string) => plan([`drive file=a${words}`]).disks[0].discard;
 	t.deepEqual(['', ',discard=ignore', ',discard=off', ',nodiscard'].map(discard), Array(4).fill('ignore'));
@@ -221,6 +228,8 @@ test('wrong words are told with those that are known', (t) => {
 		[[DRIVE, DRIVE], /id 'd0' is there twice/],
 		[['drive file=x,format=qcow2'], /only raw images are known/],
 		[['drive file=x,discard=maybe'], /discard: expected unmap \(on\) or ignore \(off\)/],
+		[['drive file=x,werror=maybe'], /werror: expected report, ignore, enospc or stop/],
+		[['drive file=x,rerror=enospc'], /rerror: expected report, ignore or stop/],
 		[['drive file=x,if=scsi'], /expected ide, virtio or none/],
 		[['drive file=x,foo=1'], /a drive has no property 'foo'; it has discard, file, format, /],
 		[['drive if=virtio'], /a disk needs a file/],

@@ -176,6 +176,7 @@ async function run(disk: string | undefined, flags: RunFlags): Promise<void> {
 		machine = await Machine.create(options, {
 			progress,
 			warn: printWarning,
+			resume: `${flags.qmp ? 'cont, or ' : ''}kill -CONT ${process.pid}`,
 			quit: () => void machine?.quit('host-ui'),
 		});
 		progress.done();
@@ -191,6 +192,7 @@ async function operate(machine: MachineControl, flags: RunFlags): Promise<Machin
 	const { serveConfigured } = await import('../../control/qmp/server.ts');
 	const ignoreSignals = endOnSignals(machine);
 	const ignoreDefects = endOnDefects(machine);
+	const ignoreContinue = goOnWhenContinued(machine);
 	let qmp: { close(): Promise<void> } | undefined;
 	try {
 		qmp = await serveConfigured(machine);
@@ -202,6 +204,7 @@ async function operate(machine: MachineControl, flags: RunFlags): Promise<Machin
 		await qmp?.close();
 		ignoreSignals();
 		ignoreDefects();
+		ignoreContinue();
 	}
 }
 
@@ -224,6 +227,17 @@ function endOnSignals(machine: MachineControl): () => void {
 	for (const signal of signals) process.on(signal, onSignal);
 	return () => {
 		for (const signal of signals) process.off(signal, onSignal);
+	};
+}
+
+/** SIGCONT is cont for a machine that a failing disk has stopped: there may be no QMP socket. */
+function goOnWhenContinued(machine: MachineControl): () => void {
+	const onContinue = () => {
+		if (machine.status === 'io-error') machine.cont();
+	};
+	process.on('SIGCONT', onContinue);
+	return () => {
+		process.off('SIGCONT', onContinue);
 	};
 }
 

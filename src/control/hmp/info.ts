@@ -1,10 +1,18 @@
 /** What `info` shows, in QEMU's layout (QEMU's hmp-commands-info.hx; block/monitor, hw/pci, softmmu/qdev-monitor). */
 import type { CpuRegisters } from '../../cpu/backend.ts';
-import type { BlockInfo, PciInfo, PciRegion, QtreeBus, QtreeDevice, SpiceInfo } from '../../machine/control.ts';
+import {
+	type BlockInfo,
+	nodeName,
+	type PciInfo,
+	type PciRegion,
+	type QtreeBus,
+	type QtreeDevice,
+	type SpiceInfo,
+} from '../../machine/control.ts';
 import { pciClassName } from '../../machine/pci-classes.ts';
 import { queryBalloon } from '../balloon.ts';
 import { packageText, QEMU_VERSION } from '../qmp/context.ts';
-import { COMPILED_VERSION, nodeName } from '../qmp/views.ts';
+import { COMPILED_VERSION } from '../qmp/views.ts';
 import type { HmpCommand } from './command.ts';
 
 function info(name: string, help: string, run: HmpCommand['run'], args = '', params = ''): HmpCommand {

@@ -1,13 +1,8 @@
 /** The machine's state in the shapes of qapi: block-core.json, pci.json, ui.json. */
 import type { AudioInfo, CaptureInfo, VoiceInfo } from '../../audio/index.ts';
 import type { AudioBackEndStats } from '../../core/index.ts';
-import type { BlockInfo, PciInfo, PciRegion, SpiceInfo } from '../../machine/control.ts';
+import { type BlockInfo, nodeName, type PciInfo, type PciRegion, type SpiceInfo } from '../../machine/control.ts';
 import { pciClassName } from '../../machine/pci-classes.ts';
-
-/** Node names are ours to choose; they are the same for the life of the machine. */
-export function nodeName(device: string): string {
-	return `#${device}`;
-}
 
 /** qapi/block-core.json, BlockInfo. */
 export function blockView(block: BlockInfo): Record<string, unknown> {
@@ -18,7 +13,7 @@ export function blockView(block: BlockInfo): Record<string, unknown> {
 		type: 'unknown',
 		removable: block.removable,
 		locked: block.locked,
-		'io-status': 'ok',
+		'io-status': block.ioStatus ?? 'ok',
 		...(block.removable ? { tray_open: block.trayOpen ?? false } : {}),
 		...(inserted === undefined ? {} : { inserted: insertedView(block.device, inserted) }),
 	};
