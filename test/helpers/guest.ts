@@ -146,6 +146,15 @@ export class Guest {
 		}
 	}
 
+	/** What QMP tells from now on. */
+	async events(): Promise<QmpEvents> {
+		const socket = await this.#connectQmp();
+		socket.write(`${JSON.stringify({ execute: 'qmp_capabilities' })}\n`);
+		const events = new QmpEvents(socket);
+		await events.until(() => events.ready);
+		return events;
+	}
+
 	async screendump(): Promise<Picture> {
 		const filename = join(this.folder, `dump-${Math.random().toString(36).slice(2)}.png`);
 		await this.qmp('screendump', { filename, format: 'png' });
@@ -205,6 +214,41 @@ export class Guest {
 			};
 			attempt();
 		});
+	}
+}
+
+export class QmpEvents {
+	ready = false;
+	readonly #socket: Socket;
+	readonly #heard: { readonly event: string; readonly data: Record<string, unknown> }[] = [];
+	#text = '';
+
+	constructor(socket: Socket) {
+		this.#socket = socket;
+		socket.on('data', (data: Buffer) => {
+			const lines = (this.#text + data.toString()).split('\n');
+			this.#text = lines.pop() ?? '';
+			for (const line of lines) {
+				const message = JSON.parse(line);
+				if (message.event !== undefined) this.#heard.push(message);
+				else if (message.return !== undefined) this.ready = true;
+			}
+		});
+	}
+
+	/** Waits for the next one of this name, past what came before it; returns its data. */
+	async next(name: string, limitMs = 60_000): Promise<Record<string, unknown>> {
+		const at = () => this.#heard.findIndex(({ event }) => event === name);
+		await this.until(() => at() >= 0, limitMs, name);
+		return this.#heard.splice(0, at() + 1).at(-1)?.data ?? {};
+	}
+
+	until(condition: () => boolean, limitMs = 60_000, what = 'QMP'): Promise<void> {
+		return waitFor(condition, what, limitMs);
+	}
+
+	close(): void {
+		this.#socket.destroy();
 	}
 }
 
