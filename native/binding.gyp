@@ -12,6 +12,7 @@
 				'src/lz4_image.cc',
 				'src/discard.cc',
 				'src/hole.cc',
+				'src/lock.cc',
 				'src/opus.cc'
 			],
 			'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],

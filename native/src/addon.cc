@@ -9,6 +9,8 @@ namespace tsvm {
 
 Napi::Value discard(const Napi::CallbackInfo &info);
 Napi::Value punchHole(const Napi::CallbackInfo &info);
+Napi::Value lockByte(const Napi::CallbackInfo &info);
+Napi::Value byteLocked(const Napi::CallbackInfo &info);
 void registerOpus(Napi::Env env, Napi::Object exports);
 
 namespace {
@@ -112,6 +114,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 	exports.Set("encodeAsync", Napi::Function::New(env, encodeLater, "encodeAsync"));
 	exports.Set("discard", Napi::Function::New(env, discard, "discard"));
 	exports.Set("punchHole", Napi::Function::New(env, punchHole, "punchHole"));
+	exports.Set("lockByte", Napi::Function::New(env, lockByte, "lockByte"));
+	exports.Set("byteLocked", Napi::Function::New(env, byteLocked, "byteLocked"));
 	registerOpus(env, exports);
 	exports.Set("lz4", Napi::Boolean::New(env, haveLz4()));
 	return exports;

@@ -5,6 +5,7 @@ import { openRaw, type RawOptions } from './raw.ts';
 
 export { type ErrorPolicy, type IoError, type OnError, PolicedImage } from './on-error.ts';
 export { overlay } from './overlay.ts';
+export type { ByteLocks } from './qemu-lock.ts';
 export { openRaw, type PunchHole, type RawOptions } from './raw.ts';
 
 export interface ImageOptions extends RawOptions {

@@ -10,6 +10,7 @@ import { type BlockImage, TsvmError } from '../core/index.ts';
 import { readAt, writeAt } from './file-io.ts';
 import { type ImageLock, lockImage } from './lock.ts';
 import { foreignFormat } from './probe.ts';
+import { type ByteLocks, lockAgainstQemu } from './qemu-lock.ts';
 import { RangeQueue } from './ranges.ts';
 
 const SECTOR = 512;
@@ -31,7 +32,9 @@ export interface RawOptions {
 	readonly force?: boolean;
 	/** What a guest discards in a file goes back to the host by this; without it discards are ignored. */
 	readonly punchHole?: PunchHole;
-	/** Gets one line when the file system cannot do that. */
+	/** Keeps QEMU off the image and us off QEMU's; without it only other tsvm see that it is in use. */
+	readonly byteLocks?: ByteLocks;
+	/** Gets one line when the file system cannot do one of the two. */
 	readonly warn?: (line: string) => void;
 }
 
@@ -40,7 +43,7 @@ export interface RawOptions {
  * when the file is missing, empty, a directory, not permitted, in another format or in use.
  */
 export async function openRaw(path: string, options: RawOptions = {}): Promise<BlockImage> {
-	const { readOnly = false, what = 'disk', force = false, punchHole, warn } = options;
+	const { readOnly = false, what = 'disk', force = false, punchHole, byteLocks, warn } = options;
 	// Without O_NONBLOCK a named pipe would keep us waiting for its other end.
 	const flags = (readOnly ? fs.constants.O_RDONLY : fs.constants.O_RDWR) | fs.constants.O_NONBLOCK;
 	const handle = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
@@ -70,6 +73,8 @@ export async function openRaw(path: string, options: RawOptions = {}): Promise<B
 			);
 		const identity = stat.isBlockDevice() ? `b${stat.rdev}` : `${stat.dev}-${stat.ino}`;
 		lock = await lockImage(identity, readOnly, path, what);
+		if (byteLocks && !lockAgainstQemu(byteLocks, handle.fd, readOnly, path, what))
+			warn?.(`${what} ${path}: its file system knows no locks, QEMU does not see that it is in use`);
 		return new RawImage({
 			fd: handle.fd,
 			size,

@@ -55,6 +55,8 @@ export class Drives {
 	static async open(plan: Pick<Plan, 'disks' | 'cdrom'>, host: MediumHost = {}): Promise<Drives> {
 		if (!host.punchHole && plan.disks.some(({ discard }) => discard === 'unmap'))
 			host.warn?.('discard=unmap does nothing without the native addon; tsvm doctor tells why there is none');
+		if (!host.byteLocks && (plan.disks.length > 0 || plan.cdrom.file !== undefined))
+			host.warn?.('QEMU does not see which images are in use without the native addon; tsvm doctor tells why');
 		const disks: OpenDisk[] = [];
 		try {
 			for (const disk of plan.disks) {

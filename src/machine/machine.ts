@@ -28,6 +28,7 @@ import type {
 import { type DriveError, Drives } from './drives.ts';
 import { Inputs } from './inputs.ts';
 import { deviceTree, pciTree } from './inspect.ts';
+import { nativeImageCalls } from './medium.ts';
 import type { Plan } from './plan.ts';
 import { planDevices } from './planner.ts';
 import { RunLoop } from './runloop.ts';
@@ -97,7 +98,7 @@ export class Machine implements MachineControl {
 		try {
 			const boot = await loadBoot(config, host);
 			const plan = planDevices(config);
-			const drives = await Drives.open(plan, { punchHole: native().addon?.punchHole, ...host });
+			const drives = await Drives.open(plan, { ...nativeImageCalls(), ...host });
 			undo.push(() => drives.close());
 			const chardevs = await openChardevs(plan.chardevs, host);
 			undo.push(() => closeAll(chardevs.values()));

@@ -1,12 +1,13 @@
 /** An image in a drive, and what is said when the host fails it. */
 import { type ErrorPolicy, type IoError, openImage, PolicedImage, type RawOptions } from '../block/index.ts';
+import { native } from '../spice/codecs/native.ts';
 import type { DiskPlan } from './plan.ts';
 
 /** Failures that do not stop the machine are events at most this often, as the guest may cause as many as it likes. */
 const EVENT_MS = 1000;
 
 /** What a medium needs of its machine's caller. */
-export interface MediumHost extends Pick<RawOptions, 'punchHole' | 'warn'> {
+export interface MediumHost extends Pick<RawOptions, 'punchHole' | 'byteLocks' | 'warn'> {
 	/** How the operator lets a machine go on that has stopped by itself. */
 	readonly resume?: string;
 }
@@ -14,6 +15,12 @@ export interface MediumHost extends Pick<RawOptions, 'punchHole' | 'warn'> {
 export interface MediumOptions extends ErrorPolicy, Pick<DiskPlan, 'file' | 'readonly' | 'snapshot' | 'discard'> {
 	/** As messages call it. */
 	readonly what: string;
+}
+
+/** What the native addon does for images, as far as there is one. */
+export function nativeImageCalls(): Pick<MediumHost, 'punchHole' | 'byteLocks'> {
+	const { punchHole, lockByte, byteLocked } = native().addon ?? {};
+	return { punchHole, byteLocks: lockByte && byteLocked && { lockByte, byteLocked } };
 }
 
 export class Medium {
@@ -34,13 +41,9 @@ export class Medium {
 	/** Rejects with TsvmError. */
 	static async open(options: MediumOptions, host: MediumHost = {}): Promise<Medium> {
 		const { file, readonly, snapshot, discard, what } = options;
-		const { punchHole, warn } = host;
-		const image = { readOnly: readonly, snapshot, what };
-		return new Medium(
-			options,
-			host,
-			await openImage(file, discard === 'unmap' ? { ...image, punchHole, warn } : image),
-		);
+		const { punchHole, byteLocks, warn } = host;
+		const image = { readOnly: readonly, snapshot, what, byteLocks, warn };
+		return new Medium(options, host, await openImage(file, discard === 'unmap' ? { ...image, punchHole } : image));
 	}
 
 	private constructor(options: MediumOptions, host: MediumHost, image: Awaited<ReturnType<typeof openImage>>) {

@@ -6,6 +6,7 @@ import test from 'ava';
 import { bootPath } from '../../firmware/index.ts';
 import { type MachineOptions, parseConfig } from '../../src/machine/config.ts';
 import { Drives } from '../../src/machine/drives.ts';
+import { nativeImageCalls } from '../../src/machine/medium.ts';
 import { planDevices } from '../../src/machine/planner.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-drives-'));
@@ -67,16 +68,22 @@ test('discards reach the files of those disks that say so', async (t) => {
 	const plan = () => planDevices(parseConfig(options()));
 	const warnings: string[] = [];
 	const warn = (line: string) => warnings.push(line);
-	const drives = await Drives.open(plan(), { punchHole, warn });
+	const { byteLocks } = nativeImageCalls();
+	const drives = await Drives.open(plan(), { punchHole, byteLocks, warn });
 	for (const [n, { image }] of drives.virtioDisks.entries()) await image.discard?.(n * 512, 512);
 	await drives.close();
 	t.deepEqual(punched, ['0+512', '1024+512']);
 	t.deepEqual(warnings, []);
-	const without = await Drives.open(plan(), { warn });
+	const without = await Drives.open(plan(), { byteLocks, warn });
 	t.true(without.virtioDisks.every(({ image }) => image.discard === undefined));
 	await without.close();
 	t.is(warnings.length, 1);
 	t.regex(warnings[0], /^discard=unmap does nothing without the native addon/);
-	await (await Drives.open(planDevices(parseConfig({ disks: [{ file: image() }] })), { warn })).close();
+	await (await Drives.open(planDevices(parseConfig({ disks: [{ file: image() }] })), { byteLocks, warn })).close();
 	t.is(warnings.length, 1, 'nobody asked for it');
+	await (
+		await Drives.open(planDevices(parseConfig({ disks: [{ file: image() }, { file: image() }] })), { warn })
+	).close();
+	t.is(warnings.length, 2, 'once, however many images');
+	t.regex(warnings[1], /^QEMU does not see which images are in use without the native addon/);
 });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { type MachineOptions, parseConfig } from '../../src/machine/config.ts';
 import { type DriveError, Drives } from '../../src/machine/drives.ts';
+import { nativeImageCalls } from '../../src/machine/medium.ts';
 import { planDevices } from '../../src/machine/planner.ts';
 
 type Words = Partial<NonNullable<MachineOptions['disks']>[number]>;
@@ -18,7 +19,12 @@ async function failing(t: ExecutionContext, words: Words = {}) {
 	const host = { errno: constants.errno.ENOSPC, lines: [] as string[], events: [] as DriveError[] };
 	const drives = await Drives.open(
 		planDevices(parseConfig({ disks: [{ file, bus: 'virtio', discard: 'unmap', ...words }] })),
-		{ punchHole: async () => host.errno, warn: (line) => host.lines.push(line), resume: 'kill -CONT 7' },
+		{
+			...nativeImageCalls(),
+			punchHole: async () => host.errno,
+			warn: (line) => host.lines.push(line),
+			resume: 'kill -CONT 7',
+		},
 	);
 	t.teardown(() => drives.close());
 	drives.onError = (event) => host.events.push(event);

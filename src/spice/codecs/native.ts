@@ -31,6 +31,9 @@ export interface NativeAddon {
 	 * size. Resolves to 0 or to the errno. An addon that was built before has none.
 	 */
 	readonly punchHole?: (fd: number, offset: number, length: number) => Promise<number>;
+	/** Read locks on bytes of open files, as src/block/qemu-lock.ts takes them. An addon that was built before has none. */
+	readonly lockByte?: (fd: number, offset: number) => number;
+	readonly byteLocked?: (fd: number, offset: number) => number;
 	/** Whether LZ4 was compiled in. */
 	readonly lz4: boolean;
 	/** With libopus only: native/src/opus.cc. Rate in Hz, bitrate in bits a second. */
