@@ -50,6 +50,7 @@ test('a serial console on a full disk: the guest goes on, one line says so', asy
 	child.stderr?.on('data', (data) => {
 		stderr += data;
 	});
+	while (stderr === '' && child.exitCode === null) await sleep(50);
 	await lives(t, child, socket);
 	t.regex(stderr, /^tsvm: warning: stdout: ENOSPC: no space left on device[^\n]*\n$/);
 });
