@@ -7,6 +7,8 @@ import type { LinuxBoot } from './linux/load.ts';
 export interface FwCfgConfig {
 	/** Guest RAM, bytes, all below the PCI hole. */
 	readonly memory: number;
+	/** Bytes behind RAM that answer as RAM and are none: reserved, and no place for a BAR. None if left out. */
+	readonly taken?: number;
 	/** 16 bytes, as SMBIOS shows it; zeros if left out. */
 	readonly uuid?: Uint8Array;
 	/** Which of COM1..COM4 (1..4) are there. */
@@ -51,7 +53,7 @@ export function fwCfgContents(config: FwCfgConfig): FwCfgContents {
 	for (const [name, bytes] of acpiFiles({ ...config, i8042: config.i8042 ?? true })) files.set(name, bytes);
 	files.set('etc/boot-fail-wait', le(config.bootFailWait ?? -1, 4));
 	if (config.bootMenu && config.bootMenu.wait > 0) files.set('etc/boot-menu-wait', le(config.bootMenu.wait, 2));
-	files.set('etc/e820', e820(config.memory));
+	files.set('etc/e820', e820(config.memory, config.taken ?? 0));
 	files.set('etc/system-states', systemStates());
 	for (const [name, bytes] of config.linux?.files ?? []) files.set(name, bytes);
 	for (const [name, bytes] of config.files ?? []) files.set(name, bytes);

@@ -34,6 +34,8 @@ import {
 export interface AcpiConfig {
 	/** Guest RAM, bytes, all below the PCI hole. */
 	readonly memory: number;
+	/** Bytes behind RAM that are no place for a BAR; none if left out. */
+	readonly taken?: number;
 	/** Which of COM1..COM4 (1..4) are there. */
 	readonly serialPorts: readonly number[];
 	/** Whether an i8042 with keyboard and mouse is there. */
@@ -66,7 +68,7 @@ export function dsdt(config: AcpiConfig): Aml {
 		scope('\\_SB.PCI0', isaBridge(config)),
 		scope('\\_SB', scope('PCI0', routing()), ...links()),
 		scope('\\_GPE', name('_HID', string('ACPI0006'))),
-		scope('\\_SB.PCI0', windows(config.memory), gpeResources()),
+		scope('\\_SB.PCI0', windows(config.memory + (config.taken ?? 0)), gpeResources()),
 		// Soft off is sleep type 0; S3 and S4 are not offered, because the core cannot resume from them.
 		scope('\\', name('_S5', pack(int(0), int(0), int(0), int(0)))),
 	);
@@ -161,7 +163,8 @@ function links(): Aml[] {
 	return out;
 }
 
-function windows(memory: number): Aml {
+/** `hole` is where the PCI hole begins. */
+function windows(hole: number): Aml {
 	return name(
 		'_CRS',
 		resources(
@@ -170,7 +173,7 @@ function windows(memory: number): Aml {
 			ioWindow(0, 0xcf7),
 			ioWindow(0xd00, 0xffff),
 			memoryWindow(0xa0000, 0xbffff, true),
-			memoryWindow(memory, PCI_HOLE_END, false),
+			memoryWindow(hole, PCI_HOLE_END, false),
 		),
 	);
 }

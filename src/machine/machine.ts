@@ -149,6 +149,7 @@ export class Machine implements MachineControl {
 			vgaBios: boot.firmware.vgaBios,
 			fwCfg: fwCfgContents({
 				memory: config.memory,
+				taken: videoMemorySize(config.display),
 				serialPorts: serials.flatMap((port, n) => (port ? [n + 1] : [])),
 				linux: boot.linux,
 				bootOrder: drives.bootOrder(config.boot.once ?? config.boot.order),

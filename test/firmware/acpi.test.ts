@@ -144,6 +144,18 @@ test('serial ports that are not there are not described; unknown ones are refuse
 	t.throws(() => acpiFiles({ ...config, serialPorts: [5] }), { instanceOf: RangeError });
 });
 
+test("PCI's memory window begins behind RAM and what is taken there, and ends before the I/O APIC", (t) => {
+	const range = (min: number, max: number) => {
+		const view = new DataView(new ArrayBuffer(12));
+		for (const [i, value] of [min, max, 0].entries()) view.setUint32(4 * i, value, true);
+		return Buffer.from(view.buffer);
+	};
+	const dsdt = (taken?: number) => Buffer.from(link(acpiFiles({ ...config, taken })).tables);
+	t.true(dsdt().includes(range(config.memory, 0xfebfffff)));
+	t.true(dsdt(0x8000000).includes(range(config.memory + 0x8000000, 0xfebfffff)));
+	t.false(dsdt(0x8000000).includes(range(config.memory, 0xfebfffff)));
+});
+
 test('AML names and integers are encoded as chapter 20 says', (t) => {
 	t.deepEqual([...path('\\_SB.PCI0')], [0x5c, 0x2e, ...Buffer.from('_SB_PCI0')]);
 	t.deepEqual([...path('^X')], [0x5e, ...Buffer.from('X___')]);

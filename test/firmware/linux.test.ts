@@ -303,6 +303,15 @@ test('fw_cfg holds what SeaBIOS asks for', async (t) => {
 		'/rom@genroms/tsvm-linux.rom\n/pci@i0cf8/ide@1,1/drive@1/disk@0\n/pci@i0cf8/ide@1,1/drive@0/disk@1\0',
 	);
 	t.is(files.get('etc/e820')?.length, 20);
+	const entry = (start: bigint, length: bigint, type: number) => {
+		const view = new DataView(new ArrayBuffer(20));
+		view.setBigUint64(0, start, true);
+		view.setBigUint64(8, length, true);
+		view.setUint32(16, type, true);
+		return [...new Uint8Array(view.buffer)];
+	};
+	const taken = fwCfgContents({ memory: 64 * MIB, taken: 128 * MIB, serialPorts: [] }).files.get('etc/e820') ?? [];
+	t.deepEqual([...taken], [...entry(0n, 64n << 20n, 1), ...entry(64n << 20n, 128n << 20n, 2)]);
 	t.deepEqual([...(files.get('etc/boot-menu-wait') ?? [])], [0xb8, 0x0b]);
 	t.is(u32(files.get('etc/boot-fail-wait')), 0xffffffff);
 	t.deepEqual([...(files.get('opt/x') ?? [])], [1]);

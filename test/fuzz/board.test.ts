@@ -5,17 +5,11 @@
  */
 import test from 'ava';
 import fc from 'fast-check';
-import { AtaDisk, AtapiCdrom } from '../../devices/ide/index.ts';
-import { fwCfgContents } from '../../firmware/index.ts';
 import type { DeviceState } from '../../src/core/index.ts';
 import type { CpuBackend } from '../../src/cpu/backend.ts';
-import { Board } from '../../src/machine/board.ts';
-import { parseConfig } from '../../src/machine/config.ts';
-import { planDevices } from '../../src/machine/planner.ts';
-import { virtioParts } from '../../src/machine/virtio.ts';
-import { Display } from '../../src/spice/display/display.ts';
+import type { Board } from '../../src/machine/board.ts';
 import { FakeBoard, FakeVideoMemory } from '../helpers/board.ts';
-import { MemoryImage } from '../helpers/memory-image.ts';
+import { wholeBoard } from '../helpers/whole-board.ts';
 
 const MEMORY = 4 << 20;
 const MS = 1e6;
@@ -34,6 +28,7 @@ function rig(): Rig {
 		clock: fake.host.clock,
 		dma: fake.host.dma,
 		defer: (work: () => void) => fake.host.defer(work),
+		overdue: false,
 		ports: fake.ports,
 		mmio: fake.mmio,
 		irq: (line: number) => fake.irqs[line],
@@ -46,39 +41,7 @@ function rig(): Rig {
 		save: () => saved,
 		restore: () => {},
 	};
-	const config = parseConfig({
-		memory: MEMORY,
-		display: { ram: '16M', vram: '4M', vgamem: '8M' },
-		balloon: { freePageReporting: true, freePageHint: true },
-		rng: true,
-		tablet: true,
-		drives: [{ file: 'opened by nobody', if: 'virtio' }],
-		devices: [{ driver: 'virtio-keyboard-pci' }],
-		clock: 'virtual',
-	});
-	let board: Board;
-	const written = { write: (bytes: Uint8Array) => bytes.length, attach: () => {}, close: () => {} };
-	board = new Board({
-		cpu: core as unknown as CpuBackend,
-		config,
-		bios: new Uint8Array(256 << 10),
-		vgaBios: new Uint8Array(32 << 10),
-		fwCfg: fwCfgContents({ memory: MEMORY, serialPorts: [1, 2] }),
-		sink: new Display(),
-		serials: [written, written],
-		drives: [new AtaDisk({ image: new MemoryImage(1 << 20) }), undefined, new AtapiCdrom({}), undefined],
-		virtio: virtioParts(config, planDevices(config), {
-			disks: [{ image: new MemoryImage(1 << 20) }],
-			serials: [
-				[
-					{ name: '', backend: written, console: true },
-					{ name: 'org.example.port', backend: written },
-				],
-			],
-		}),
-		onReset: () => fake.host.defer(() => board.reset()),
-		onPowerOff: () => {},
-	});
+	const board = wholeBoard(core as unknown as CpuBackend, MEMORY);
 	return { board, fake, video };
 }
 
