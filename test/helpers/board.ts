@@ -90,10 +90,14 @@ export class FakeHost implements Host {
 	settle(): void {
 		for (let round = 0; this.#deferred.length > 0; round++) {
 			if (round === 10_000) throw new Error('deferred work never ends');
-			const work = this.#deferred;
-			this.#deferred = [];
-			for (const each of work) each();
+			this.turn();
 		}
+	}
+	/** Runs what is deferred now; the guest would run before what that defers. */
+	turn(): void {
+		const work = this.#deferred;
+		this.#deferred = [];
+		for (const each of work) each();
 	}
 	/** Settles, moves machine time on by `ns`, settles again. */
 	advance(ns: number): void {

@@ -1,8 +1,10 @@
 /** The guest's commands: both rings, what each command does, and its way back to the guest. qxl_dev.h, QXLCommand and on. */
 import {
 	type DisplaySink,
+	type Drawable,
 	GuestFault,
 	guestError,
+	Ropd,
 	type StateValue,
 	tracePoints,
 	WireError,
@@ -38,6 +40,9 @@ const trace = tracePoints('qxl', {
 
 /** Commands of one ring in one go: two rings full. */
 const MAX_TURNS = 64;
+/** What drawing a pixel counts as, bytes: as it stands, or combined with what is there, masked or scaled. */
+const PLAIN_PIXEL = 4;
+const WORKED_PIXEL = 16;
 /** Dropped commands that are logged one by one; after them only every thousandth. */
 const LOGGED_DROPS = 10;
 
@@ -67,6 +72,8 @@ export class Commands {
 	 * the command that destroys the surface into the same memory.
 	 */
 	readonly #creates = new Map<number, bigint>();
+	/** Pixels drawn since process() began, counted in bytes. */
+	#drawn = 0;
 	/** The command under way is not given back when it is done. */
 	#kept = false;
 	#dropped = 0;
@@ -94,12 +101,25 @@ export class Commands {
 	}
 
 	/**
-	 * Both rings until they are empty, or until `budget` bytes have been copied. True: there is more to do after the
-	 * guest's next turn. With `final`, what is beyond the budget is given back undrawn instead, for no guest has that many
-	 * bytes to show. Throws GuestBug.
+	 * Both rings until they are empty, or until `budget` bytes have been copied and drawn. True: there is more to do after
+	 * the guest's next turn.
 	 */
-	process(budget: number, final: boolean): boolean {
+	process(budget: number): boolean {
+		return this.#process(() => this.reader.copied + this.#drawn > budget, false);
+	}
+
+	/**
+	 * Both rings until they are empty. Copying stops at `copied` bytes and drawing at `drawn`: what is beyond is given
+	 * back undrawn, for no guest has that many to show. True: the guest added more than that.
+	 */
+	drain(copied: number, drawn: number): boolean {
+		return this.#process(() => this.reader.copied > copied || this.#drawn > drawn, true);
+	}
+
+	/** Throws GuestBug. */
+	#process(full: () => boolean, final: boolean): boolean {
 		this.reader.copied = 0;
+		this.#drawn = 0;
 		let more = false;
 		for (const [ring, event] of this.#rings) {
 			// What commands make the device write may lie on the ring itself, so even the ring's own size needs a bound.
@@ -107,11 +127,11 @@ export class Commands {
 			do {
 				for (; ring.count > 0 && turns > 0; turns--) {
 					if (ring.count > COMMAND_RING_SIZE) throw new GuestBug(`ring holds ${ring.count} commands`);
-					const full = this.reader.copied > budget;
-					if (full && !final) break;
+					const drop = full();
+					if (drop && !final) break;
 					const { data, type } = ring.peek();
 					const notify = ring.pop();
-					this.#command(type, data, full);
+					this.#command(type, data, drop);
 					if (notify) this.#host.sendEvents(event);
 				}
 				if (ring.count > 0) {
@@ -135,10 +155,13 @@ export class Commands {
 	#command(type: number, data: bigint, drop: boolean): void {
 		if (type === Cmd.nop) return;
 		this.#kept = false;
-		if (drop) this.#drop('more pixels in the ring than video memory holds');
-		else this.attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
-		// Pixels were copied out, so the guest gets everything back at once.
-		if (!this.#kept) this.#giveBack(data);
+		try {
+			if (drop) this.#drop('more pixels in the ring than anybody shows');
+			else this.attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
+		} finally {
+			// Pixels were copied out, so the guest gets everything back at once, whatever became of the command.
+			if (!this.#kept) this.#giveBack(data);
+		}
 	}
 
 	#giveBack(address: bigint): void {
@@ -191,6 +214,7 @@ export class Commands {
 		}
 		const { left, top, right, bottom } = drawable.box;
 		trace.draw(drawable.op, drawable.surfaceId, left, top, right, bottom);
+		this.#drawn += (right - left) * (bottom - top) * (isPlain(drawable) ? PLAIN_PIXEL : WORKED_PIXEL);
 		this.#host.sink.draw(drawable);
 	}
 
@@ -242,6 +266,26 @@ export class Commands {
 		const shape = (cursor.shape ?? undefined) as unknown as CursorState['shape'];
 		this.#cursor = { shape, x: Number(cursor.x), y: Number(cursor.y), visible: cursor.visible === true };
 		if (shape) this.#host.sink.cursorSet(shape, this.#cursor.x, this.#cursor.y, this.#cursor.visible);
+	}
+}
+
+/** Whether the new pixels are written as they stand. */
+function isPlain(drawable: Drawable): boolean {
+	if ('mask' in drawable && drawable.mask !== undefined) return false;
+	switch (drawable.op) {
+		case 'fill':
+			return drawable.rop === Ropd.put && drawable.brush.kind === 'solid';
+		case 'copy':
+		case 'blend': {
+			const { box, srcArea, rop } = drawable;
+			const same = box.right - box.left === srcArea.right - srcArea.left;
+			return rop === Ropd.put && same && box.bottom - box.top === srcArea.bottom - srcArea.top;
+		}
+		case 'opaque':
+		case 'invers':
+			return false;
+		default:
+			return true;
 	}
 }
 

@@ -49,8 +49,10 @@ const BAR_VRAM = 1;
 const BAR_ROM = 2;
 const BAR_IO = 3;
 const NO_ASYNC = -1;
-/** Bytes copied out of the guest before it gets another turn. */
-const TURN_BYTES = 32 * MIB;
+/** Bytes copied out of the guest and drawn before it gets another turn. */
+const TURN_BYTES = 16 * MIB;
+/** What may be drawn while the guest waits for it, bytes: more than thirty screens of 4096x2160. */
+const DRAIN_BYTES = 1024 * MIB;
 
 /** Lower 32 bits all ones: what old drivers write to int_mask when they mean "whatever". */
 const ALL_EVENTS = 0xffffffff;
@@ -255,18 +257,25 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#kicked = true;
 		this.#parts.host.defer(() => {
 			this.#kicked = false;
-			this.#guarded(() => this.#processRings(TURN_BYTES, false));
+			this.#guarded(() => this.#processRings(() => this.#commands.process(TURN_BYTES)));
 		});
 	}
 
 	/** Everything in the rings is done before what the guest asks for now. */
 	#drainRings(): void {
-		this.#processRings(this.#commands.reader.limit, true);
+		this.#processRings(() => this.#commands.drain(this.#commands.reader.limit, DRAIN_BYTES));
 	}
 
-	#processRings(budget: number, final: boolean): void {
+	/** `work` tells whether more is left. */
+	#processRings(work: () => boolean): void {
 		if (this.#mode === 'vga' || this.#guestBug) return;
-		if (this.#commands.process(budget, final)) this.#kick();
+		// A command that fails by the host's fault is gone; those behind it still have their turn.
+		let more = true;
+		try {
+			more = work();
+		} finally {
+			if (more) this.#kick();
+		}
 	}
 
 	// --- interrupts, errors, reset ------------------------------------------------------------------------------

@@ -309,6 +309,32 @@ test('a surface as its own source reads what was there before', (t) => {
 	}
 });
 
+test('a surface drawn on itself one row down reads what was there before', (t) => {
+	const column = (canvas: Canvas) => Array.from({ length: 5 }, (_, y) => canvas.pixels[y * 2]);
+	const all: Mask = { image: bitmap(BitmapFormat.plt1Be, 2, 4, () => 1), pos: { x: 0, y: 0 }, inverse: false };
+	for (const [rop, mask, expected] of [
+		[Ropd.put, undefined, [1, 1, 2, 4, 8]],
+		[Ropd.put, all, [1, 1, 2, 4, 8]],
+		[Ropd.xor, undefined, [1, 2 ^ 1, 4 ^ 2, 8 ^ 4, 16 ^ 8]],
+		[Ropd.xor, all, [1, 2 ^ 1, 4 ^ 2, 8 ^ 4, 16 ^ 8]],
+	] as const) {
+		const canvas = new Canvas(2, 5, SurfaceFormat.argb32);
+		canvas.pixels.set([1, 1, 2, 2, 4, 4, 8, 8, 16, 16]);
+		const d: Drawable = {
+			...base,
+			op: 'copy',
+			box: rect(0, 1, 2, 4),
+			src: { kind: 'surface', surfaceId: 0 },
+			srcArea: rect(0, 0, 2, 4),
+			rop,
+			scaleMode: 0,
+			mask,
+		};
+		t.true(canvas.draw(d, canvas.affected(d) ?? [], () => canvas));
+		t.deepEqual(column(canvas), [...expected], `rop ${rop}, ${mask ? 'with' : 'without'} mask`);
+	}
+});
+
 test('a clip of any length names its pixels, and no others', (t) => {
 	const canvas = new Canvas(64, 48, SurfaceFormat.xrgb32);
 	const clip = Array.from({ length: 16384 }, (_, i) => rect(5, 7 + (i % 2), 1, 1));

@@ -33,28 +33,44 @@ const copyOf = (src: bigint, width: number, height: number) => ({
 	mask: NO_MASK,
 });
 
-/** Commands that a broken driver may push; each is to be dropped with one line and released. */
-const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
-	['upside down', (d) => d.drawable(L.DrawType.whiteness, rectOf(9, 0, 3, 9), L.Blackness, { mask: NO_MASK })],
+/** Commands that a broken driver may push; each is to be dropped, with one line that says why, and released. */
+const MALFORMED: readonly [string, RegExp, (d: QxlDriver) => Promise<bigint>][] = [
+	[
+		'upside down',
+		/rectangle 9,0\.\.3,9/,
+		(d) => d.drawable(L.DrawType.whiteness, rectOf(9, 0, 3, 9), L.Blackness, { mask: NO_MASK }),
+	],
 	[
 		'on a surface that is not there',
+		/surface 7, which does not exist/,
 		(d) => d.drawable(L.DrawType.whiteness, rectOf(0, 0, 9, 9), L.Blackness, { mask: NO_MASK }, { surfaceId: 7 }),
 	],
 	[
 		'with an image outside its slot',
+		/memslots: 18 bytes .* out of range/,
 		(d) => d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(d.ramAddress(0x7fffffff), 4, 4)),
 	],
 	[
 		'with an image in no slot',
+		/memslots: 18 bytes .* out of range/,
 		(d) => d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(0x05n << 56n, 4, 4)),
 	],
 	[
 		'with an image of another generation',
-		(d) => d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(d.ramAddress(64) | (1n << 48n), 4, 4)),
+		/memslots: 18 bytes .* out of range/,
+		async (d) => {
+			const src = (await d.image(4, 4, new Uint32Array(16))) | (1n << 48n);
+			return d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(src, 4, 4));
+		},
 	],
-	['without an image', (d) => d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(0n, 4, 4))],
+	[
+		'without an image',
+		/without its image/,
+		(d) => d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(0n, 4, 4)),
+	],
 	[
 		'with an image larger than memory',
+		/more than the video memory holds/,
 		async (d) => {
 			const src = await d.bitmap({ x: 8192, y: 8192, stride: 0x7fffffff, data: d.ramAddress(0) });
 			return d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(src, 4, 4));
@@ -62,6 +78,7 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'with an image of too many pixels',
+		/bitmap of 4294967295x1/,
 		async (d) => {
 			const src = await d.bitmap({ x: 0xffffffff, y: 1, stride: 4, data: d.ramAddress(0) });
 			return d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(src, 4, 4));
@@ -69,6 +86,7 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'with a stride shorter than its rows',
+		/stride 4 of 64 pixels/,
 		async (d) => {
 			const src = await d.bitmap({ x: 64, y: 64, stride: 4, data: d.ramAddress(0) });
 			return d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(src, 4, 4));
@@ -76,11 +94,13 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'with a source outside its image',
+		/source 0,0\.\.9,9 leaves 4x4/,
 		async (d) =>
 			d.drawable(L.DrawType.copy, rectOf(0, 0, 9, 9), L.Copy, copyOf(await d.image(4, 4, new Uint32Array(16)), 9, 9)),
 	],
 	[
 		'with a bitmap of an unknown format',
+		/bitmap of format 99/,
 		async (d) => {
 			const src = await d.bitmap({ format: 99, x: 4, y: 4, stride: 16, data: d.ramAddress(0) });
 			return d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(src, 4, 4));
@@ -88,6 +108,7 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'with a palette too long',
+		/palette of 65535 colours/,
 		async (d) => {
 			const palette = await d.place(encode(L.Palette, { unique: 1n, numEnts: 0xffff }));
 			const src = await d.bitmap({ format: 5, x: 4, y: 4, stride: 4, palette, data: d.ramAddress(0) });
@@ -96,6 +117,7 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'with chunks in a ring that hold nothing',
+		/chain of more than 8192 chunks/,
 		async (d) => {
 			const data = await d.place(chunk(new Uint8Array(0), 0n));
 			await d.overwrite(data, chunk(new Uint8Array(0), data));
@@ -105,6 +127,7 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'with chunks that end too early',
+		/data ends 1 bytes before 64/,
 		async (d) => {
 			const src = await d.bitmap({ x: 4, y: 4, stride: 16, data: await d.chunks(new Uint8Array(63)) });
 			return d.drawable(L.DrawType.copy, rectOf(0, 0, 4, 4), L.Copy, copyOf(src, 4, 4));
@@ -112,6 +135,7 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'with a million clip rectangles',
+		/1048576 clip rectangles/,
 		async (d) => {
 			const clip = { type: L.ClipType.rects, data: await d.place(concat(u32(1 << 20), chunk(new Uint8Array(16), 0n))) };
 			return d.drawable(L.DrawType.whiteness, rectOf(0, 0, 9, 9), L.Blackness, { mask: NO_MASK }, { clip });
@@ -119,10 +143,12 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 	[
 		'copying bits from outside',
+		/source of copy_bits .* leaves 640x480/,
 		(d) => d.drawable(L.DrawType.copyBits, rectOf(0, 0, 9, 9), L.CopyBits, { srcPos: { x: 0x7fffffff, y: -1 } }),
 	],
 	[
 		'masked by colours',
+		/mask that is not a 1-bit bitmap/,
 		async (d) => {
 			const mask = { flags: 0, pos: { x: 0, y: 0 }, bitmap: await d.image(4, 4, new Uint32Array(16)) };
 			return d.drawable(L.DrawType.whiteness, rectOf(0, 0, 4, 4), L.Blackness, { mask });
@@ -130,7 +156,7 @@ const MALFORMED: readonly [string, (d: QxlDriver) => Promise<bigint>][] = [
 	],
 ];
 
-for (const [what, make] of MALFORMED) {
+for (const [what, why, make] of MALFORMED) {
 	test.serial(`a drawing ${what} is dropped with one line, and the next one is drawn`, async (t) => {
 		const { board, driver } = await native();
 		const bad = await make(driver);
@@ -139,6 +165,7 @@ for (const [what, make] of MALFORMED) {
 			await driver.io.settle();
 		});
 		t.is(lines.length, 1, lines.join('\n'));
+		t.regex(lines[0], why);
 		t.is(board.sink.draws.length, 0);
 		await driver.fill(rectOf(0, 0, 1, 1), 0x010203);
 		await driver.io.out8(L.Io.notifyCmd, 0);
