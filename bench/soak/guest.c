@@ -166,10 +166,12 @@ static void put_rect(u32 at, u32 bottom, u32 right)
 	put(at + 12, right);
 }
 
-/* A native primary surface, and one COPY_BITS clipped to 4096 rectangles of the whole screen, pushed for ever. */
-static void qxl_clip(void)
+static u32 qxl_ram(void) { return pci(QXL, 0, 0x10) & ~15u; }
+
+/* Out of VGA: the ram BAR as slot 1 and a primary surface at its start. */
+static void qxl_native(void)
 {
-	u32 io = qxl_io(), ram = pci(QXL, 0, 0x10) & ~15u, header = ram + HEADER, drawable = 16 << 20, clip = 17 << 20;
+	u32 io = qxl_io(), ram = qxl_ram(), header = ram + HEADER;
 	out8(io + 5, 0);
 	poke(header + MEM_SLOT, ram);
 	poke(header + MEM_SLOT + 4, 0);
@@ -181,6 +183,13 @@ static void qxl_clip(void)
 	poke(header + CREATE_SURFACE + 32, 0);
 	poke(header + CREATE_SURFACE + 36, 1 << 24);
 	out8(io + 12, 0);
+}
+
+/* One COPY_BITS clipped to 4096 rectangles of the whole screen, pushed for ever. */
+static void qxl_clip(void)
+{
+	u32 io = qxl_io(), ram = qxl_ram(), header = ram + HEADER, drawable = 16 << 20, clip = 17 << 20;
+	qxl_native();
 	poke(ram + clip, CLIP_RECTS);
 	poke(ram + clip + 4, CLIP_RECTS * 16);
 	for (u32 i = 8; i < 24; i += 4) poke(ram + clip + i, 0);
@@ -208,14 +217,15 @@ static void qxl_clip(void)
 
 static void qxl_ports(void)
 {
-	u32 io = qxl_io(), header = (pci(QXL, 0, 0x10) & ~15u) + HEADER;
+	u32 io = qxl_io(), header = qxl_ram() + HEADER;
 	if ((next() & 7) == 0) poke(header + (next() & 0x1ffc), next());
 	else out8(io + (next() & 31), next());
 }
 
 static void qxl_update(void)
 {
-	u32 io = qxl_io(), header = (pci(QXL, 0, 0x10) & ~15u) + HEADER;
+	u32 io = qxl_io(), header = qxl_ram() + HEADER;
+	qxl_native();
 	put_rect(header + UPDATE_AREA, HEIGHT, WIDTH);
 	for (;;) out8(io + 2, 0);
 }

@@ -225,7 +225,8 @@ export class FwCfg implements Device {
 		const transfer = this.#transfer;
 		if (!transfer) return;
 		const item = this.#itemOf(transfer.key) ?? EMPTY;
-		for (let moved = 0; transfer.left > 0 && moved < MOST_AT_ONCE; ) {
+		let moved = 0;
+		while (transfer.left > 0 && moved < MOST_AT_ONCE) {
 			const rest = item.subarray(transfer.offset, transfer.offset + transfer.left);
 			const piece = (rest.length > 0 ? rest : ZEROS).subarray(0, Math.min(transfer.left, MOST_AT_ONCE - moved));
 			this.#host.dma.write(transfer.address, piece);
@@ -234,6 +235,7 @@ export class FwCfg implements Device {
 			transfer.left -= piece.length;
 			moved += piece.length;
 		}
+		this.#host.spent(moved);
 		if (transfer.left > 0) {
 			this.#moveLater();
 		} else {

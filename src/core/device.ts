@@ -110,4 +110,6 @@ export interface Host {
 	 * than its share of time. A device that would do much more than answer the access defers that then.
 	 */
 	readonly overdue: boolean;
+	/** Inside a guest's access: it took more than an answer, so many bytes moved or drawn. That counts as its time. */
+	spent(bytes: number): void;
 }

@@ -44,6 +44,22 @@ for (const [name, program] of [
 	});
 }
 
+test('an access that says what it moved ends the round by itself', async (t) => {
+	for (const time of ['real', 'virtual'] as const) {
+		const { cpu, slice } = await machine(time, [0xef], 0);
+		cpu.ports.map(PORT, 4, {
+			write32: () => {
+				for (const end = performance.now() + 2; performance.now() < end; );
+				cpu.spent(3 << 20);
+			},
+		});
+		slice();
+		const before = cpu.instructions;
+		cpu.runSlice();
+		t.true(cpu.instructions - before <= 4, `${cpu.instructions - before} instructions, ${time} time`);
+	}
+});
+
 for (const [name, opcode] of [
 	['rep insb', 0x6c],
 	['rep outsb', 0x6e],

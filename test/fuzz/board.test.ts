@@ -29,6 +29,7 @@ function rig(): Rig {
 		dma: fake.host.dma,
 		defer: (work: () => void) => fake.host.defer(work),
 		overdue: false,
+		spent: (bytes: number) => fake.host.spent(bytes),
 		ports: fake.ports,
 		mmio: fake.mmio,
 		irq: (line: number) => fake.irqs[line],

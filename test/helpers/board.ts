@@ -77,6 +77,8 @@ export class FakeHost implements Host {
 	readonly dma: FakeDma;
 	/** As if the guest's accesses had used up their time. */
 	overdue = false;
+	/** Bytes that devices moved within accesses. */
+	bytesSpent = 0;
 	#deferred: (() => void)[] = [];
 	/** `memory` in bytes; `wall` is the calendar time at power-on, ms since 1970. */
 	constructor(memory = 1 << 20, wall = Date.UTC(2000, 0, 1)) {
@@ -85,6 +87,9 @@ export class FakeHost implements Host {
 	}
 	defer(work: () => void): void {
 		this.#deferred.push(work);
+	}
+	spent(bytes: number): void {
+		this.bytesSpent += bytes;
 	}
 	/** Runs deferred work, and what that defers, until none is left; a device that defers for ever fails the test. */
 	settle(): void {

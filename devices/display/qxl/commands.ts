@@ -105,7 +105,7 @@ export class Commands {
 	 * the guest's next turn.
 	 */
 	process(budget: number): boolean {
-		return this.#process(() => this.reader.copied + this.#drawn > budget, false);
+		return this.#process(() => this.#done > budget, false);
 	}
 
 	/**
@@ -118,8 +118,7 @@ export class Commands {
 
 	/** Throws GuestBug. */
 	#process(full: () => boolean, final: boolean): boolean {
-		this.reader.copied = 0;
-		this.#drawn = 0;
+		this.takeDone();
 		let more = false;
 		for (const [ring, event] of this.#rings) {
 			// What commands make the device write may lie on the ring itself, so even the ring's own size needs a bound.
@@ -141,6 +140,18 @@ export class Commands {
 			} while (!ring.wait());
 		}
 		return more;
+	}
+
+	/** Bytes copied and drawn since it was last asked, or since the rings were last looked at. */
+	takeDone(): number {
+		const done = this.#done;
+		this.reader.copied = 0;
+		this.#drawn = 0;
+		return done;
+	}
+
+	get #done(): number {
+		return this.reader.copied + this.#drawn;
 	}
 
 	/** Does what the guest asks; what cannot be done is dropped with a word in the log. */

@@ -200,6 +200,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 			if (sync !== undefined) this.#sendEvents(Interrupt.ioCmd);
 			return;
 		}
+		this.#commands.takeDone();
 		this.#guarded(() => {
 			if (sync === undefined) {
 				this.#io.run(port, value);
@@ -211,6 +212,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 			this.#io.run(sync, value);
 			this.#completeLater(port);
 		});
+		this.#parts.host.spent(this.#commands.takeDone());
 	}
 
 	/** The parameters were taken while the guest waited on the port; only the interrupt comes later. */

@@ -223,6 +223,12 @@ export class V86Backend implements CpuBackend {
 		return this.#access.overdue;
 	}
 
+	spent(bytes: number): void {
+		if (!this.#access.busy) return;
+		this.#access.spent(bytes);
+		this.#time.spend(bytes);
+	}
+
 	runSlice(): number {
 		if (this.#paused || this.#failure !== undefined) return LONGEST_SLEEP;
 		this.#inSlice = true;

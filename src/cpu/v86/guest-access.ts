@@ -18,8 +18,9 @@ const MOST_ACCESSES = 1 << 25;
  */
 const LOOK_EVERY = 32;
 const MOST_MS = 1;
-/** What an access counts as where the host's time must not decide anything, ms. */
+/** What an access counts as where the host's time must not decide anything, ms; and bytes moved that count as one. */
 const VIRTUAL_MS = 50e-6;
+const BYTES_AN_ACCESS = 128;
 
 export class GuestAccess {
 	/** The guest is inside a port or memory access. */
@@ -52,6 +53,12 @@ export class GuestAccess {
 	/** Accesses have taken this round more time than it should. */
 	get overdue(): boolean {
 		return this.busy && this.#now() - this.#since > MOST_MS;
+	}
+
+	/** The present access has moved so many bytes beyond answering. */
+	spent(bytes: number): void {
+		this.#accesses += Math.ceil(bytes / BYTES_AN_ACCESS);
+		this.#look();
 	}
 
 	/** The core has failed in the middle of an access. */

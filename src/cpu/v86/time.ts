@@ -8,6 +8,8 @@ export const NS_PER_INSTRUCTION = 4;
  * (v86 cpu.rs, read_tsc), from state that cannot be saved.
  */
 const NS_PER_READING = 2;
+/** Virtual time: a byte that a device moves within an access takes this long, ns. */
+const NS_PER_BYTE = 1;
 /** Calendar time at power-on of a machine in virtual time, ms since the epoch: 2000-01-01 00:00 UTC. */
 const VIRTUAL_EPOCH = Date.UTC(2000, 0, 1);
 
@@ -33,6 +35,8 @@ export interface TimeSource {
 	save(): SavedTime;
 	/** Makes the next now() `saved.ns`. */
 	set(saved: SavedTime): void;
+	/** A device moved so many bytes while the guest waited; real time has passed by itself. */
+	spend(bytes: number): void;
 	/** The machine does nothing until `ns`: virtual time goes there at once, real time cannot. True if it went. */
 	skip(ns: number): boolean;
 }
@@ -65,6 +69,7 @@ export class RealTime implements TimeSource {
 	set(saved: SavedTime): void {
 		this.#zero = (this.#pausedAt ?? performance.now()) - saved.ns / 1e6;
 	}
+	spend(): void {}
 	skip(): boolean {
 		return false;
 	}
@@ -103,6 +108,9 @@ export class VirtualTime implements TimeSource {
 		this.#skipped += saved.ns - this.now();
 		this.#lastRead = saved.read ? saved.ns : saved.ns - 1;
 		this.#epoch = saved.wall - saved.ns / 1e6;
+	}
+	spend(bytes: number): void {
+		this.#skipped += bytes * NS_PER_BYTE;
 	}
 	skip(ns: number): boolean {
 		const by = Math.ceil(ns) - this.now();

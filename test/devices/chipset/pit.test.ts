@@ -270,7 +270,11 @@ test('an edge is not lost when time runs on while a short count is written', (t)
 		wall: () => clock.wall(),
 		timer: (fire: () => void) => clock.timer(fire),
 	};
-	new Pit({ clock: slow, dma: board.host.dma, defer: () => {}, overdue: false }, board.ports, board.irqs[0]);
+	new Pit(
+		{ clock: slow, dma: board.host.dma, defer: () => {}, overdue: false, spent: () => {} },
+		board.ports,
+		board.irqs[0],
+	);
 	board.ports.out8(0x43, 0x38);
 	const before = board.irqs[0].edges;
 	for (let shot = 1; shot <= 5; shot++) {

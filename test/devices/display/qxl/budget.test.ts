@@ -94,3 +94,15 @@ test('a command that the host cannot carry out is given back, and those behind i
 	const { prod, notifyOnProd } = await driver.ring(L.Ram.cmdRing);
 	t.is(notifyOnProd, prod + 1);
 });
+
+test('what the guest waits for counts as its time', async (t) => {
+	const { board, driver } = await native();
+	board.host.bytesSpent = 0;
+	await driver.updateArea(0, rectOf(0, 0, 100, 50));
+	t.is(board.host.bytesSpent, 100 * 50 * 4);
+	await fill(driver, 1);
+	await driver.updateArea(0, rectOf(0, 0, 10, 10));
+	t.is(board.host.bytesSpent, 100 * 50 * 4 + 10 * 10 * 4 + WIDTH * HEIGHT * 4);
+	await driver.io.out8(L.Io.notifyCmd, 0);
+	t.is(board.host.bytesSpent, 100 * 50 * 4 + 10 * 10 * 4 + WIDTH * HEIGHT * 4, 'each thing once');
+});
