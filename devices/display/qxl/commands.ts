@@ -1,14 +1,13 @@
 /** The guest's commands: both rings, what each command does, and its way back to the guest. qxl_dev.h, QXLCommand and on. */
 import {
 	type DisplaySink,
-	type Drawable,
 	GuestFault,
 	guestError,
-	Ropd,
 	type StateValue,
 	tracePoints,
 	WireError,
 } from '../../../src/core/index.ts';
+import { costOf } from './cost.ts';
 import { type CursorState, runCursorCommand } from './cursor.ts';
 import { type Compat, readDrawable, rect } from './drawable.ts';
 import { CommandError, GuestBug, GuestReader } from './guest-reader.ts';
@@ -40,9 +39,6 @@ const trace = tracePoints('qxl', {
 
 /** Commands of one ring in one go: two rings full. */
 const MAX_TURNS = 64;
-/** What drawing a pixel counts as, bytes: as it stands, or combined with what is there, masked or scaled. */
-const PLAIN_PIXEL = 4;
-const WORKED_PIXEL = 16;
 /** Dropped commands that are logged one by one; after them only every thousandth. */
 const LOGGED_DROPS = 10;
 
@@ -225,7 +221,7 @@ export class Commands {
 		}
 		const { left, top, right, bottom } = drawable.box;
 		trace.draw(drawable.op, drawable.surfaceId, left, top, right, bottom);
-		this.#drawn += (right - left) * (bottom - top) * (isPlain(drawable) ? PLAIN_PIXEL : WORKED_PIXEL);
+		this.#drawn += costOf(drawable, this.surfaces.get(drawable.surfaceId));
 		this.#host.sink.draw(drawable);
 	}
 
@@ -277,26 +273,6 @@ export class Commands {
 		const shape = (cursor.shape ?? undefined) as unknown as CursorState['shape'];
 		this.#cursor = { shape, x: Number(cursor.x), y: Number(cursor.y), visible: cursor.visible === true };
 		if (shape) this.#host.sink.cursorSet(shape, this.#cursor.x, this.#cursor.y, this.#cursor.visible);
-	}
-}
-
-/** Whether the new pixels are written as they stand. */
-function isPlain(drawable: Drawable): boolean {
-	if ('mask' in drawable && drawable.mask !== undefined) return false;
-	switch (drawable.op) {
-		case 'fill':
-			return drawable.rop === Ropd.put && drawable.brush.kind === 'solid';
-		case 'copy':
-		case 'blend': {
-			const { box, srcArea, rop } = drawable;
-			const same = box.right - box.left === srcArea.right - srcArea.left;
-			return rop === Ropd.put && same && box.bottom - box.top === srcArea.bottom - srcArea.top;
-		}
-		case 'opaque':
-		case 'invers':
-			return false;
-		default:
-			return true;
 	}
 }
 

@@ -5,26 +5,24 @@
  */
 import type { Bitmap, Brush, Drawable, Image, Mask, Point, Rect, SurfaceFormat } from '../../core/index.ts';
 import { BitmapFormat, SurfaceFormat as Format } from '../../core/index.ts';
-import {
-	bitAt,
-	fromSurfaceBytes,
-	isWhole,
-	readRow,
-	rowOffset,
-	surfaceColor,
-	surfaceRowBytes,
-	writeRow,
-} from './pixels.ts';
-import { intersect, isEmpty, region, translate } from './region.ts';
+import { fromSurfaceBytes, isWhole, rowOffset, surfaceColor, surfaceRowBytes, writeRow } from './pixels.ts';
+import { intersect, isEmpty, join, region, translate } from './region.ts';
 import { copyRop, type Rop, rop, ropBlackness, ropInvers, ropWhiteness } from './rop.ts';
+import { blend, Columns, within } from './scale.ts';
+import {
+	type Bits,
+	type Block,
+	bitmapBits,
+	bitmapSource,
+	type Size,
+	type Source,
+	surfaceBits,
+	surfaceSource,
+} from './sources.ts';
 
-/** Pixels to draw from: rows of 0xAARRGGBB, in the form that the destination surface holds. */
-interface Source {
-	readonly width: number;
-	readonly height: number;
-	/** Row `y` from pixel `x` on, `count` pixels into `out` at `at`; all inside width and height. */
-	row(x: number, y: number, count: number, out: Uint32Array, at: number): void;
-}
+/** Draws in rectangles that do not overlap, all of them on the canvas. */
+type Draw = (rects: readonly Rect[]) => void;
+type ImageDrawable = Extract<Drawable, { readonly src: Image }>;
 
 /** Finds a surface by its id. */
 export type Surfaces = (id: number) => Canvas | undefined;
@@ -77,21 +75,25 @@ export class Canvas {
 		switch (drawable.op) {
 			case 'fill': {
 				const r = rop(drawable.rop, 'brush', 'dest');
-				return this.#masked(drawable, rects, surface, (parts, from) => this.#brush(parts, drawable.brush, r, from));
+				const paint = this.#painter(drawable.brush, surface);
+				if (paint === undefined) return false;
+				return this.#masked(drawable, rects, surface, (parts) => paint(parts, r));
 			}
 			case 'copy':
 			case 'blend': {
 				const r = rop(drawable.rop, 'src', 'dest');
-				return this.#masked(drawable, rects, surface, (parts, from) => this.#image(drawable, parts, r, from));
+				const copy = this.#copier(drawable, rects, r, surface);
+				return copy !== undefined && this.#masked(drawable, rects, surface, copy);
 			}
 			case 'opaque': {
 				const r = rop(drawable.rop, 'brush', 'src');
-				return this.#masked(
-					drawable,
-					rects,
-					surface,
-					(parts, from) => this.#image(drawable, parts, copyRop, from) && this.#brush(parts, drawable.brush, r, from),
-				);
+				const copy = this.#copier(drawable, rects, copyRop, surface);
+				const paint = this.#painter(drawable.brush, surface);
+				if (copy === undefined || paint === undefined) return false;
+				return this.#masked(drawable, rects, surface, (parts) => {
+					copy(parts);
+					paint(parts, r);
+				});
 			}
 			case 'copy-bits':
 				this.#copyBits(drawable.box, drawable.srcPos, rects);
@@ -129,45 +131,37 @@ export class Canvas {
 		return out;
 	}
 
-	/** Draws in `rects`, or where the mask has its bits set. */
-	#masked(
-		drawable: Drawable,
-		rects: readonly Rect[],
-		surface: Surfaces,
-		draw: (parts: readonly Rect[], surface: Surfaces) => boolean,
-	): boolean {
+	/** Draws in `rects`, or where the mask has its bits set. False if the mask is none. */
+	#masked(drawable: Drawable, rects: readonly Rect[], surface: Surfaces, draw: Draw): boolean {
 		const mask = 'mask' in drawable ? drawable.mask : undefined;
-		if (mask === undefined) return draw(rects, surface);
-		const set = maskBits(mask, surface);
-		if (set === undefined) return false;
-		// Row by row, so what a row draws must not be what a later one reads.
-		let copy: Canvas | undefined;
-		const frozen: Surfaces = (id) => {
-			const found = surface(id);
-			if (found !== this) return found;
-			copy ??= new Canvas(this.width, this.height, Format.argb32, this.#bytes.slice());
-			return copy;
-		};
+		if (mask === undefined) {
+			draw(rects);
+			return true;
+		}
 		const { left, top } = drawable.box;
+		const dx = mask.pos.x - left;
+		const dy = mask.pos.y - top;
+		const set = this.#bits(mask, surface, translate(boundsOf(rects), dx, dy));
+		if (set === undefined) return false;
 		for (const rect of rects) {
 			for (let y = rect.top; y < rect.bottom; y++) {
 				const spans: Rect[] = [];
 				let from = -1;
 				for (let x = rect.left; x <= rect.right; x++) {
-					const drawn = x < rect.right && set(x - left + mask.pos.x, y - top + mask.pos.y);
+					const drawn = x < rect.right && set(x + dx, y + dy);
 					if (drawn && from < 0) from = x;
 					if (!drawn && from >= 0) {
 						spans.push({ left: from, top: y, right: x, bottom: y + 1 });
 						from = -1;
 					}
 				}
-				if (spans.length > 0 && !draw(spans, frozen)) return false;
+				if (spans.length > 0) draw(spans);
 			}
 		}
 		return true;
 	}
 
-	#fill(rects: readonly Rect[], color: number, r: Rop): boolean {
+	#fill(rects: readonly Rect[], color: number, r: Rop): void {
 		for (const rect of rects) {
 			for (let y = rect.top; y < rect.bottom; y++) {
 				const from = y * this.width + rect.left;
@@ -176,19 +170,25 @@ export class Canvas {
 				else for (let i = from; i < to; i++) this.pixels[i] = r(color, this.pixels[i]);
 			}
 		}
-		return true;
 	}
 
-	#brush(rects: readonly Rect[], brush: Brush, r: Rop, surface: Surfaces): boolean {
-		if (brush.kind === 'none') return this.#fill(rects, 0, r);
-		if (brush.kind === 'solid') return this.#fill(rects, surfaceColor(this.format, brush.color), r);
+	/** How `brush` is drawn; undefined if its image cannot be. */
+	#painter(brush: Brush, surface: Surfaces): ((rects: readonly Rect[], r: Rop) => void) | undefined {
+		if (brush.kind === 'none') return (rects, r) => this.#fill(rects, 0, r);
+		if (brush.kind === 'solid') {
+			const color = surfaceColor(this.format, brush.color);
+			return (rects, r) => this.#fill(rects, color, r);
+		}
 		const tile = this.#source(brush.image, surface);
-		if (tile === undefined) return false;
+		return tile && ((rects, r) => this.#tiles(rects, tile, brush.pos, r));
+	}
+
+	#tiles(rects: readonly Rect[], tile: Source, pos: Point, r: Rop): void {
 		for (const rect of rects) {
 			for (let y = rect.top; y < rect.bottom; y++) {
-				const tileY = modulo(y - brush.pos.y, tile.height);
+				const tileY = modulo(y - pos.y, tile.height);
 				for (let x = rect.left; x < rect.right; ) {
-					const tileX = modulo(x - brush.pos.x, tile.width);
+					const tileX = modulo(x - pos.x, tile.width);
 					const count = Math.min(rect.right - x, tile.width - tileX);
 					tile.row(tileX, tileY, count, this.#line, 0);
 					this.#put(x, y, count, r);
@@ -196,37 +196,29 @@ export class Canvas {
 				}
 			}
 		}
-		return true;
 	}
 
-	#image(
-		drawable: Drawable & { readonly src: Image; readonly srcArea: Rect; readonly scaleMode: number },
-		rects: readonly Rect[],
-		r: Rop,
-		surface: Surfaces,
-	): boolean {
-		const source = this.#source(drawable.src, surface);
-		const from = drawable.srcArea;
-		const { box } = drawable;
-		if (source === undefined || isEmpty(from)) return false;
-		if (from.left < 0 || from.top < 0 || from.right > source.width || from.bottom > source.height) return false;
-		const same = from.right - from.left === box.right - box.left && from.bottom - from.top === box.bottom - box.top;
-		if (!same) {
-			this.#scaled(box, from, source, rects, r, drawable.scaleMode === SCALE_NEAREST);
-			return true;
-		}
+	/** How the image of `drawable` is drawn within `rects` or parts of them; undefined if it cannot be. */
+	#copier(drawable: ImageDrawable, rects: readonly Rect[], r: Rop, surface: Surfaces): Draw | undefined {
+		const { box, src, srcArea: from } = drawable;
+		const size = this.#sizeOf(src, surface);
+		if (size === undefined || isEmpty(from)) return undefined;
+		if (from.left < 0 || from.top < 0 || from.right > size.width || from.bottom > size.height) return undefined;
 		const dx = from.left - box.left;
 		const dy = from.top - box.top;
-		// A surface drawn on itself: what is read must not have been written.
-		if (drawable.src.kind === 'surface' && surface(drawable.src.surfaceId) === this) {
-			if (r === copyRop) this.#copyBits(box, { x: from.left, y: from.top }, rects);
-			else this.#blit(copyOf(source), rects, dx, dy, r);
-		} else if (r === copyRop && drawable.src.kind === 'bitmap' && this.#isRaw(drawable.src)) {
-			this.#blitBytes(drawable.src, rects, dx, dy);
-		} else {
-			this.#blit(source, rects, dx, dy, r);
+		const same = from.right - from.left === box.right - box.left && from.bottom - from.top === box.bottom - box.top;
+		if (!same) {
+			const source = this.#source(src, surface, from);
+			const nearest = drawable.scaleMode === SCALE_NEAREST;
+			return source && ((parts) => this.#scaled(box, from, source, parts, r, nearest));
 		}
-		return true;
+		if (r === copyRop && drawable.mask === undefined && src.kind === 'surface' && surface(src.surfaceId) === this)
+			return (parts) => this.#copyBits(box, { x: from.left, y: from.top }, parts);
+		const source = this.#source(src, surface, translate(boundsOf(rects), dx, dy));
+		if (source === undefined) return undefined;
+		if (r === copyRop && src.kind === 'bitmap' && this.#isRaw(src))
+			return (parts) => this.#blitBytes(src, parts, dx, dy);
+		return (parts) => this.#blit(source, parts, dx, dy, r);
 	}
 
 	#isRaw(bitmap: Bitmap): boolean {
@@ -264,28 +256,29 @@ export class Canvas {
 
 	/** Nearest or bilinear, sampled at pixel centres, edges repeated: as pixman scales for SPICE. */
 	#scaled(box: Rect, from: Rect, source: Source, rects: readonly Rect[], r: Rop, nearest: boolean): void {
-		const scaleX = (from.right - from.left) / (box.right - box.left);
-		const scaleY = (from.bottom - from.top) / (box.bottom - box.top);
 		const width = from.right - from.left;
-		const upper = new Uint32Array(width);
-		const lower = new Uint32Array(width);
-		const at = (i: number, size: number) => Math.min(size - 1, Math.max(0, i));
+		const height = from.bottom - from.top;
+		const scaleX = width / (box.right - box.left);
+		const scaleY = height / (box.bottom - box.top);
+		const shift = nearest ? 0 : 0.5;
 		for (const rect of rects) {
+			const columns = new Columns(rect, (x) => (x - box.left + 0.5) * scaleX - shift, width);
+			const upper = columns.line();
+			const lower = columns.line();
 			for (let y = rect.top; y < rect.bottom; y++) {
-				const v = (y - box.top + 0.5) * scaleY - (nearest ? 0 : 0.5);
+				const v = (y - box.top + 0.5) * scaleY - shift;
 				const y0 = Math.floor(v);
-				source.row(from.left, from.top + at(y0, from.bottom - from.top), width, upper, 0);
-				if (!nearest) source.row(from.left, from.top + at(y0 + 1, from.bottom - from.top), width, lower, 0);
-				for (let x = rect.left; x < rect.right; x++) {
-					const u = (x - box.left + 0.5) * scaleX - (nearest ? 0 : 0.5);
-					const x0 = Math.floor(u);
-					const a = at(x0, width);
-					const b = at(x0 + 1, width);
-					this.#line[x - rect.left] = nearest
+				columns.read(source, from.left, from.top + within(y0, height), upper);
+				if (!nearest) columns.read(source, from.left, from.top + within(y0 + 1, height), lower);
+				for (let i = 0; i < columns.count; i++) {
+					const a = columns.left[i];
+					const b = columns.right[i];
+					const t = columns.fraction[i];
+					this.#line[i] = nearest
 						? upper[a]
-						: blend(blend(upper[a], upper[b], u - x0), blend(lower[a], lower[b], u - x0), v - y0);
+						: blend(blend(upper[a], upper[b], t), blend(lower[a], lower[b], t), v - y0);
 				}
-				this.#put(rect.left, y, rect.right - rect.left, r);
+				this.#put(rect.left, y, columns.count, r);
 			}
 		}
 	}
@@ -316,67 +309,41 @@ export class Canvas {
 		}
 	}
 
-	#source(image: Image, surface: Surfaces): Source | undefined {
-		if (image.kind === 'bitmap') {
-			if (!isWhole(image)) return undefined;
-			const { format } = this;
-			return {
-				width: image.width,
-				height: image.height,
-				row: (x, y, count, out, at) => readRow(image, format, x, y, count, out, at),
-			};
-		}
-		if (image.kind === 'surface') {
-			const canvas = surface(image.surfaceId);
-			if (canvas === undefined) return undefined;
-			return {
-				width: canvas.width,
-				height: canvas.height,
-				row: (x, y, count, out, at) => {
-					const from = y * canvas.width + x;
-					out.set(canvas.pixels.subarray(from, from + count), at);
-				},
-			};
-		}
-		return undefined;
+	#sizeOf(image: Image, surface: Surfaces): Size | undefined {
+		if (image.kind === 'bitmap') return image;
+		return image.kind === 'surface' ? surface(image.surfaceId) : undefined;
 	}
+
+	/** The pixels of `image`, of which only `area` is read. Undefined if it is missing or broken. */
+	#source(image: Image, surface: Surfaces, area = this.#bounds): Source | undefined {
+		if (image.kind === 'bitmap') return isWhole(image) ? bitmapSource(image, this.format) : undefined;
+		const canvas = image.kind === 'surface' ? surface(image.surfaceId) : undefined;
+		return canvas && surfaceSource(canvas, this.#still(canvas, area));
+	}
+
+	/** Which pixels `mask` lets through, of which only `area` is asked for. Undefined if it is not a 1-bit image. */
+	#bits(mask: Mask, surface: Surfaces, area: Rect): Bits | undefined {
+		const { image, inverse } = mask;
+		if (image.kind === 'bitmap') return bitmapBits(image, inverse);
+		const canvas = image.kind === 'surface' ? surface(image.surfaceId) : undefined;
+		if (canvas === undefined || canvas.format !== Format.a1) return undefined;
+		return surfaceBits(canvas, this.#still(canvas, area), inverse);
+	}
+
+	/** Pixels of `canvas` that stay as they are while this one is drawn on: where it is this one, a copy of `area`. */
+	#still(canvas: Canvas, area: Rect): Block {
+		if (canvas !== this) return { pixels: canvas.pixels, left: 0, top: 0, stride: canvas.width };
+		const part = intersect(area, this.#bounds);
+		const pixels = isEmpty(part) ? new Uint32Array(0) : new Uint32Array(this.read(part).buffer);
+		return { pixels, left: part.left, top: part.top, stride: part.right - part.left };
+	}
+}
+
+/** The smallest rectangle around all. */
+function boundsOf(rects: readonly Rect[]): Rect {
+	return rects.length === 0 ? { left: 0, top: 0, right: 0, bottom: 0 } : rects.reduce(join);
 }
 
 function modulo(a: number, n: number): number {
 	return ((a % n) + n) % n;
-}
-
-/** Between `a` and `b`, byte by byte; `t` from 0 to 1. */
-function blend(a: number, b: number, t: number): number {
-	if (a === b) return a;
-	const f = Math.round(t * 256);
-	const even = ((a & 0xff00ff) * (256 - f) + (b & 0xff00ff) * f) / 256;
-	const odd = (((a >>> 8) & 0xff00ff) * (256 - f) + ((b >>> 8) & 0xff00ff) * f) / 256;
-	return ((even & 0xff00ff) | ((odd & 0xff00ff) << 8)) >>> 0;
-}
-
-/** All of a source at once, so that drawing cannot change what is still to be read. */
-function copyOf(source: Source): Source {
-	const { width, height } = source;
-	const pixels = new Uint32Array(width * height);
-	for (let y = 0; y < height; y++) source.row(0, y, width, pixels, y * width);
-	return {
-		width,
-		height,
-		row: (x, y, count, out, at) => out.set(pixels.subarray(y * width + x, y * width + x + count), at),
-	};
-}
-
-/** Which pixels a mask lets through; outside of its image none. Undefined if it is not a 1-bit image. */
-function maskBits(mask: Mask, surface: Surfaces): ((x: number, y: number) => boolean) | undefined {
-	const { image, inverse } = mask;
-	if (image.kind === 'bitmap') {
-		const oneBit = image.format === BitmapFormat.plt1Le || image.format === BitmapFormat.plt1Be;
-		if (!oneBit || image.stride * (image.height - 1) + ((image.width + 7) >> 3) > image.data.length) return undefined;
-		return (x, y) => x >= 0 && y >= 0 && x < image.width && y < image.height && bitAt(image, x, y) !== inverse;
-	}
-	const canvas = image.kind === 'surface' ? surface(image.surfaceId) : undefined;
-	if (canvas === undefined || canvas.format !== Format.a1) return undefined;
-	const { width, height, pixels } = canvas;
-	return (x, y) => x >= 0 && y >= 0 && x < width && y < height && ((pixels[y * width + x] & 1) === 1) !== inverse;
 }
