@@ -96,19 +96,23 @@ class TraceFile {
 	}
 }
 
-function guestErrorLog(): (event: TraceEvent) => void {
+/** Writes a line for each guest error, with `now` in ms. */
+export function guestErrorLog(
+	write: (line: string) => void = writeLog,
+	now: () => number = () => performance.now(),
+): (event: Pick<TraceEvent, 'fields'>) => void {
 	let second = 0;
 	let lines = 0;
 	return ({ fields }) => {
-		const now = Math.floor(performance.now() / 1000);
-		if (now !== second) {
-			second = now;
+		const present = Math.floor(now() / 1000);
+		if (present !== second) {
+			second = present;
 			lines = 0;
 		}
 		lines++;
 		if (lines > GUEST_ERRORS_PER_SECOND + 1) return;
 		const text =
 			lines > GUEST_ERRORS_PER_SECOND ? 'more of these within a second' : `${fields.device}: ${fields.message}`;
-		writeLog(`tsvm: guest: ${text}\n`);
+		write(`tsvm: guest: ${text}\n`);
 	};
 }

@@ -257,6 +257,22 @@ test('a period of one clock cannot hold the host, and long lags are dropped', (t
 	t.is(m.board.irqs[0].edges - edges, 100);
 });
 
+test('what a busy host has missed is made up for, 200 ms of it at most', (t) => {
+	const m = new Machine();
+	const { clock } = m.board.host;
+	for (const [stalled, owed] of [
+		[50e6, 50],
+		[10e9, 200],
+	]) {
+		m.program(0, 2, 1193);
+		const edges = m.board.irqs[0].edges;
+		clock.stall(stalled);
+		for (let i = 0; i < 20_000 && clock.next <= clock.now(); i++) clock.run();
+		const made = m.board.irqs[0].edges - edges;
+		t.true(Math.abs(made - owed) <= 1, `${made} edges after ${stalled} ns`);
+	}
+});
+
 test('an edge is not lost when time runs on while a short count is written', (t) => {
 	const board = new FakeBoard();
 	const { clock } = board.host;

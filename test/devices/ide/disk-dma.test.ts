@@ -85,6 +85,18 @@ test('descriptors that are too short, too long, or nowhere', (t) => {
 	t.is(m.bmStatus & 3, 2, 'bus mastering off');
 });
 
+test('a table ends where its 64 KiB do: 8192 descriptors', (t) => {
+	for (const [length, count, status] of [
+		[2, 33 * 256, 0],
+		[4, 33 * 128, 4],
+	] as const) {
+		const { m } = withDisk();
+		m.descriptors(0x10000, new Array<[number, number]>(count).fill([0x1000, length]));
+		m.dma(0x10000, true, () => m.command(0xc8, 0, 33));
+		t.is(m.bmStatus, status, `${count} descriptors`);
+	}
+});
+
 test('bus master registers', (t) => {
 	const { m } = withDisk();
 	const { ports } = m.board;

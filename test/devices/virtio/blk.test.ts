@@ -159,6 +159,22 @@ test('several requests are under way at once and end in any order', async (t) =>
 	}
 });
 
+test('32 requests are under way at most; the others wait for one of them', async (t) => {
+	const it = rig();
+	const { image, driver } = it;
+	image.slow = true;
+	for (let i = 0; i < 40; i++) driver.queue(0).add(read(i, SECTOR));
+	driver.kick(0);
+	for (let i = 0; i < 5; i++) await turn(it);
+	t.is(image.waiting, 32);
+	for (let i = 0; i < 40; i++) {
+		await image.release();
+		await turn(it);
+		t.true(image.waiting <= 32);
+	}
+	t.is(driver.queue(0).used().length, 40);
+});
+
 test('without FLUSH, or in write-through mode, each write is on stable storage when it is done', (t) => {
 	const through = rig();
 	t.is(through.driver.readConfig(WRITEBACK, 1), 1);

@@ -162,6 +162,14 @@ for (const options of KINDS.filter(({ packed }) => !packed))
 			t.is(driver.request(0, { out: [Uint8Array.of(1)], in: [1] }).written, 1);
 		});
 
+test('a chain has no more buffers than the longest queue', (t) => {
+	const [, log] = strike({}, (d) => {
+		d.queue(0).offer([good, table(d, new Array<Descriptor>(1024).fill({ ...good, flags: NEXT }), 0x2000)]);
+	});
+	t.is(log.length, 1);
+	t.regex(log[0], /a chain is too long/);
+});
+
 test('a circle in an indirect table', (t) => {
 	const [, log] = strike({}, (d) => {
 		d.queue(0).offer([

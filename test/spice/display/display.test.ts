@@ -78,6 +78,13 @@ test('surfaces that are too large or too many are refused with a word to the log
 	t.is(errors.length, 5 + 76);
 	display.reset();
 	create(0, 8192, 8192);
+	create(1, 8192, 8192);
+	t.is(errors.length, 5 + 76);
+	create(2, 1, 1);
+	t.is(errors.length, 5 + 77, 'all pixels together have a limit');
+	display.surfaceDestroy(1);
+	create(2, 8192, 8192);
+	t.is(errors.length, 5 + 77, 'and room that is given back can be used again');
 	t.is(display.primary?.width, 8192);
 });
 

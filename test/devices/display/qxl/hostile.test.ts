@@ -221,25 +221,50 @@ test.serial('cursors and surfaces out of all proportion are dropped', async (t) 
 	t.is(board.sink.surfaces.size, 1);
 });
 
+test.serial('a cursor has 1024 pixels a side at most, however much data comes with it', async (t) => {
+	const { board, driver } = await native();
+	for (const [width, height] of [
+		[1025, 1],
+		[1, 1025],
+		[1024, 1024],
+	]) {
+		const size = width * height * 4;
+		const header = { unique: 0n, type: 0, width, height, hotSpotX: 0, hotSpotY: 0, dataSize: size };
+		const chunk = encode(L.DataChunk, { dataSize: size, prevChunk: 0n, nextChunk: 0n });
+		const head = encode(L.Cursor, header).subarray(0, L.Cursor.min);
+		const shape = await driver.place(Buffer.concat([head, chunk, new Uint8Array(size)]));
+		const lines = await errors(async () => {
+			await driver.pushCursor(L.CursorCmdType.set, L.CursorSet, { position: { x: 0, y: 0 }, visible: 1, shape });
+			await driver.io.settle();
+		});
+		t.deepEqual(
+			lines.map((line) => line.replace(/ \(dropped.*/, '')),
+			width * height > 1025 ? [] : [`cursor command: cursor of ${width}x${height}`],
+		);
+	}
+	t.is(board.sink.cursor.shape?.width, 1024);
+});
+
 test.serial('many surfaces on the same memory: together they take no more than there is', async (t) => {
 	const { board, driver } = await native();
-	const stop = listenTrace(
-		() => false,
-		() => {},
-	);
-	for (let id = 1; id < 32; id++)
-		await driver.surface(id, L.SurfaceCmdType.create, {
-			width: 2048,
-			height: 2048,
-			stride: 8192,
-			format: 32,
-			data: driver.vramAddress(0),
+	const shape = { width: 2048, height: 2048, stride: 8192, format: 32, data: driver.vramAddress(0) };
+	const fill = () =>
+		errors(async () => {
+			for (let id = 1; id < 32; id++) await driver.surface(id, L.SurfaceCmdType.create, shape);
+			await driver.io.settle();
 		});
-	await driver.io.settle();
-	stop();
+	const refused = await fill();
+	t.true(refused.length > 0);
+	for (const line of refused) t.regex(line, /surfaces larger than video memory/);
 	let bytes = 0;
 	for (const s of board.sink.surfaces.values()) bytes += s.raw.length;
 	t.true(bytes <= 96 << 20, `${bytes}`);
+	const made = [...board.sink.surfaces.keys()];
+	for (const id of made.slice(1)) await driver.surface(id, L.SurfaceCmdType.destroy);
+	await driver.io.settle();
+	t.is(board.sink.surfaces.size, 1);
+	await fill();
+	t.deepEqual([...board.sink.surfaces.keys()], made, 'what is given back can be used again');
 });
 
 const BUGS: readonly [string, (d: QxlDriver) => Promise<unknown>][] = [
