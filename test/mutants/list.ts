@@ -1,0 +1,283 @@
+/**
+ * Rules that the documentation promises, each with a way to break it and the tests that must notice: see run.ts. Where a
+ * rule is a line of code, that line is changed; where it is a number, the number goes far off.
+ */
+export interface Mutant {
+	/** The rule. */
+	readonly rule: string;
+	readonly file: string;
+	/** Text that stands in the file once, and what takes its place. */
+	readonly find: string;
+	readonly replace: string;
+	/** Test files, without `test/` and `.test.ts`. */
+	readonly tests: readonly string[];
+}
+
+export const MUTANTS: readonly Mutant[] = [
+	{
+		rule: 'the PIT makes up for 200 ms at most',
+		file: 'devices/chipset/pit.ts',
+		find: 'const MAX_BACKLOG_NS = 200e6;',
+		replace: 'const MAX_BACKLOG_NS = 200e9;',
+		tests: ['devices/chipset/pit'],
+	},
+	{
+		rule: 'fw_cfg DMA goes in pieces',
+		file: 'devices/chipset/fwcfg.ts',
+		find: 'const MOST_AT_ONCE = 1 << 20;',
+		replace: 'const MOST_AT_ONCE = 1 << 30;',
+		tests: ['devices/chipset/fwcfg'],
+	},
+	{
+		rule: 'accesses of the guest end its round when they take long',
+		file: 'src/cpu/v86/guest-access.ts',
+		find: 'if (this.overdue) this.#end();',
+		replace: 'if (this.overdue && this.#accesses < 0) this.#end();',
+		tests: ['cpu/budget'],
+	},
+	{
+		rule: 'one instruction does not go on for minutes',
+		file: 'src/cpu/v86/guest-access.ts',
+		find: 'if (this.#accesses > MOST_ACCESSES)',
+		replace: 'if (this.#accesses > MOST_ACCESSES * 1e9)',
+		tests: ['cpu/failure'],
+	},
+	{
+		rule: 'a device that lets exceptions out is named a few times only',
+		file: 'src/cpu/v86/deferred.ts',
+		find: 'if (count > MOST_FAULTS) return;',
+		replace: '',
+		tests: ['cpu/ports', 'cpu/mmio', 'cpu/failure'],
+	},
+	{
+		rule: 'memslots have one generation',
+		file: 'devices/display/qxl/memslots.ts',
+		find: ' || generation !== GENERATION',
+		replace: ' || (generation !== GENERATION && length < 0)',
+		tests: ['devices/display/qxl/hostile'],
+	},
+	{
+		rule: 'nothing outside of a memslot can be named',
+		file: 'devices/display/qxl/memslots.ts',
+		find: ' || offset + length > slot.length',
+		replace: '',
+		tests: ['devices/display/qxl/hostile'],
+	},
+	{
+		rule: "a turn of QXL's rings copies and draws 16 MiB",
+		file: 'devices/display/qxl/qxl-vga.ts',
+		find: 'const TURN_BYTES = 16 * MIB;',
+		replace: 'const TURN_BYTES = 16 * 1024 * MIB;',
+		tests: ['devices/display/qxl/budget'],
+	},
+	{
+		rule: 'what a QXL guest waits for is 1 GiB at most',
+		file: 'devices/display/qxl/qxl-vga.ts',
+		find: 'const DRAIN_BYTES = 1024 * MIB;',
+		replace: 'const DRAIN_BYTES = 1024 * 1024 * MIB;',
+		tests: ['devices/display/qxl/budget'],
+	},
+	{
+		rule: 'pixels drawn count in the turn',
+		file: 'devices/display/qxl/commands.ts',
+		find: 'this.#drawn += costOf(',
+		replace: 'this.#drawn += 0 * costOf(',
+		tests: ['devices/display/qxl/budget'],
+	},
+	{
+		rule: "QXL's surfaces together are no larger than its memory",
+		file: 'devices/display/qxl/surfaces.ts',
+		find: 'if (others + size > this.#limit)',
+		replace: 'if (others + size > this.#limit * 1e6)',
+		tests: ['devices/display/qxl/hostile'],
+	},
+	{
+		rule: 'a surface that is gone no longer counts',
+		file: 'devices/display/qxl/surfaces.ts',
+		find: 'this.#bytes -= Math.abs(shape.stride) * shape.height;',
+		replace: '',
+		tests: ['devices/display/qxl/hostile', 'devices/display/qxl/native'],
+	},
+	{
+		rule: 'chains of chunks end',
+		file: 'devices/display/qxl/guest-reader.ts',
+		find: 'if (n === MAX_CHUNKS)',
+		replace: 'if (n === MAX_CHUNKS * 1e6)',
+		tests: ['devices/display/qxl/hostile'],
+	},
+	{
+		rule: 'cursors have a largest size',
+		file: 'devices/display/qxl/cursor.ts',
+		find: 'if (width > MAX_CURSOR_SIDE || height > MAX_CURSOR_SIDE)',
+		replace: 'if (width > MAX_CURSOR_SIDE * 8 || height > MAX_CURSOR_SIDE * 8)',
+		tests: ['devices/display/qxl/hostile'],
+	},
+	{
+		rule: 'a clip has 16384 rectangles at most',
+		file: 'devices/display/qxl/drawable.ts',
+		find: 'const MAX_CLIP_RECTS = 16384;',
+		replace: 'const MAX_CLIP_RECTS = 1 << 24;',
+		tests: ['devices/display/qxl/hostile'],
+	},
+	{
+		rule: 'the pixels of all surfaces are bounded',
+		file: 'src/spice/display/display.ts',
+		find: 'this.#totalPixels + width * height > MAX_TOTAL_PIXELS',
+		replace: 'width * height > MAX_TOTAL_PIXELS',
+		tests: ['spice/display/display'],
+	},
+	{
+		rule: 'the pixels of a surface that is gone are free again',
+		file: 'src/spice/display/display.ts',
+		find: 'this.#totalPixels -= canvas.width * canvas.height;',
+		replace: '',
+		tests: ['spice/display/display'],
+	},
+	{
+		rule: 'a clip in too many pieces is refused',
+		file: 'src/spice/display/region.ts',
+		find: 'const MOST_PIECES = 1 << 16;',
+		replace: 'const MOST_PIECES = 1 << 30;',
+		tests: ['spice/display/tree'],
+	},
+	{
+		rule: 'a surface drawn on itself, and a mask of it, are read as they were before',
+		file: 'src/spice/display/canvas.ts',
+		find: 'if (canvas !== this) return',
+		replace: 'if (canvas !== this || area.left >= 0 || area.left < 0) return',
+		tests: ['spice/display/canvas'],
+	},
+	{
+		rule: 'of a surface drawn on itself no more is copied than is read',
+		file: 'src/spice/display/canvas.ts',
+		find: 'const part = intersect(area, this.#bounds);',
+		replace: 'const part = intersect(this.#bounds, { ...this.#bounds, left: Math.min(0, area.left) });',
+		tests: ['spice/display/canvas'],
+	},
+	{
+		rule: 'operations that wait for a slow client are few',
+		file: 'src/spice/display/tree.ts',
+		find: 'const MAX_OPS = 256;',
+		replace: 'const MAX_OPS = 1 << 30;',
+		tests: ['spice/display/tree'],
+	},
+	{
+		rule: 'the pixels that wait for a slow client are two screens',
+		file: 'src/spice/display/tree.ts',
+		find: 'const MAX_SURFACES = 2;',
+		replace: 'const MAX_SURFACES = 1 << 20;',
+		tests: ['spice/display/tree'],
+	},
+	{
+		rule: 'a key serves one ticket',
+		file: 'src/spice/auth.ts',
+		find: 'const key = this.#ready.pop();',
+		replace: 'const key = this.#ready.at(-1);',
+		tests: ['spice/auth', 'spice/link'],
+	},
+	{
+		rule: 'a password that has expired is refused',
+		file: 'src/spice/auth.ts',
+		find: 'if (this.#now() >= this.#expires)',
+		replace: 'if (this.#now() >= this.#expires * 1e6)',
+		tests: ['spice/auth'],
+	},
+	{
+		rule: 'a client that is silent for 30 s is given up',
+		file: 'src/spice/channel.ts',
+		find: 'const DEAD_AFTER_MS = 30_000;',
+		replace: 'const DEAD_AFTER_MS = 300_000;',
+		tests: ['spice/channel'],
+	},
+	{
+		rule: 'a client that reads nothing is dropped at its backlog',
+		file: 'src/spice/channel.ts',
+		find: 'const MAX_BACKLOG = 64 * 1024 * 1024;',
+		replace: 'const MAX_BACKLOG = 64 * 1024 * 1024 * 1024;',
+		tests: ['spice/channel'],
+	},
+	{
+		rule: 'connections that have not linked are 64 at most',
+		file: 'src/spice/switchboard.ts',
+		find: 'const MAX_PENDING = 64;',
+		replace: 'const MAX_PENDING = 1 << 20;',
+		tests: ['spice/listen', 'spice/link', 'fuzz/spice'],
+	},
+	{
+		rule: 'one flush is under way at a time',
+		file: 'devices/block/guard.ts',
+		find: 'if (this.#flush) {',
+		replace: 'if (this.#flush && this.size < 0) {',
+		tests: ['devices/block/guard'],
+	},
+	{
+		rule: 'nothing new begins before what a reset left behind has ended',
+		file: 'devices/block/guard.ts',
+		find: 'if (this.#stale > 0) return',
+		replace: 'if (this.#stale > 1e9) return',
+		tests: ['devices/block/guard'],
+	},
+	{
+		rule: 'a list of PRDs ends',
+		file: 'devices/ide/busmaster.ts',
+		find: 'this.#descriptors === MAX_DESCRIPTORS',
+		replace: 'this.#descriptors === MAX_DESCRIPTORS * 1e6',
+		tests: ['devices/ide/disk-dma', 'devices/ide/disk-host'],
+	},
+	{
+		rule: 'a virtio chain ends',
+		file: 'devices/virtio/chain.ts',
+		find: 'if (this.out.length + this.in.length >= MAX_QUEUE_SIZE)',
+		replace: 'if (this.out.length + this.in.length >= 1e9)',
+		tests: ['devices/virtio/hostile'],
+	},
+	{
+		rule: 'requests of a virtio disk that are under way are 32 at most',
+		file: 'devices/virtio/blk.ts',
+		find: 'while (this.#active.size < MOST_REQUESTS) {',
+		replace: 'while (this.#active.size < 1e9) {',
+		tests: ['devices/virtio/blk'],
+	},
+	{
+		rule: 'QMP clients are 16 at most',
+		file: 'src/control/qmp/server.ts',
+		find: 'if (sessions.size >= MAX_CLIENTS) {',
+		replace: 'if (sessions.size >= MAX_CLIENTS * 1e6) {',
+		tests: ['control/qmp'],
+	},
+	{
+		rule: 'a QMP client that reads nothing is dropped',
+		file: 'src/control/qmp/session.ts',
+		find: 'if (this.#socket.writableLength > MAX_UNREAD) {',
+		replace: 'if (this.#socket.writableLength > MAX_UNREAD * 1e6) {',
+		tests: ['control/qmp'],
+	},
+	{
+		rule: 'a QMP message is 1 MiB at most',
+		file: 'src/control/json.ts',
+		find: 'const MAX_MESSAGE = 1 << 20;',
+		replace: 'const MAX_MESSAGE = 1 << 30;',
+		tests: ['control/json', 'control/qmp'],
+	},
+	{
+		rule: 'output to a terminal that does not take it is lost, not kept',
+		file: 'src/cli/output.ts',
+		find: 'const MAX_WAITING = 64 * 1024;',
+		replace: 'const MAX_WAITING = 64 * 1024 * 1024;',
+		tests: ['cli/output'],
+	},
+	{
+		rule: 'log lines of a guest that errs on and on are few',
+		file: 'src/cli/trace.ts',
+		find: 'const GUEST_ERRORS_PER_SECOND = 10;',
+		replace: 'const GUEST_ERRORS_PER_SECOND = 1e9;',
+		tests: ['cli/trace'],
+	},
+	{
+		rule: 'log lines of clients that are refused are few',
+		file: 'src/spice/log.ts',
+		find: 'const BURST = 5;',
+		replace: 'const BURST = 1e9;',
+		tests: ['spice/listen'],
+	},
+];
