@@ -1,4 +1,4 @@
-/** docs/cli.md lists what the program has. UPDATE_DOCS=1 writes it anew. */
+/** What the documentation says that can be looked up. UPDATE_DOCS=1 writes docs/cli.md anew. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { BEGIN, cliReference, END } from '../helpers/cli-reference.ts';
@@ -12,4 +12,11 @@ test('docs/cli.md lists every command and flag as the program has them', (t) => 
 	const fresh = `${text.slice(0, from)}${BEGIN}\n\n${cliReference()}\n${text.slice(to)}`;
 	if (process.env.UPDATE_DOCS) writeFileSync(file, fresh);
 	t.is(readFileSync(file, 'utf8'), fresh);
+});
+
+test('every test that docs/security.md names is there', (t) => {
+	const named = [...readFileSync('docs/security.md', 'utf8').matchAll(/\| `([^`]+)`: (.+?) \|$/gm)];
+	t.true(named.length > 20);
+	for (const [, path, title] of named)
+		t.true(readFileSync(`test/${path}.test.ts`, 'utf8').includes(`'${title}'`), `${path}: ${title}`);
 });
