@@ -141,6 +141,8 @@ const Tls = z.strictObject({
 	ca: Path.optional(),
 });
 
+const HOST_NAME = /^[\w-]+(\.[\w-]+)*$/;
+
 const Spice = z
 	.strictObject({
 		port: z
@@ -158,6 +160,10 @@ const Spice = z
 			.array(z.enum(SPICE_CHANNELS, { error: `expected one of ${SPICE_CHANNELS.join(', ')}` }))
 			.default([])
 			.meta({ description: 'channels that only the TLS port serves' }),
+		webHosts: z
+			.array(z.string().regex(HOST_NAME, 'expected a host name without a port, such as box.lan'))
+			.default([])
+			.meta({ description: 'names by which pages in browsers reach the port' }),
 		playbackCompression: z.boolean().default(true).meta({ description: 'false: sound is sent as raw samples' }),
 	})
 	.superRefine((spice, ctx) => {

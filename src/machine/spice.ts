@@ -45,8 +45,8 @@ export async function startSpice(config: SpiceConfig, parts: SpiceParts): Promis
 		warn: parts.warn,
 	});
 	server.onEvent(parts.emit);
-	const { port, addr, password, tls, secureChannels } = config;
-	await server.listen({ host: addr, port, tls, password, secureChannels });
+	const { port, addr, password, tls, secureChannels, webHosts } = config;
+	await server.listen({ host: addr, port, tls, password, secureChannels, webHosts });
 	return server;
 }
 

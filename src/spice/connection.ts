@@ -137,7 +137,7 @@ export class Connection implements LinkHost {
 			return;
 		}
 		stream.pause();
-		this.#host.webSockets.take(stream, seen, (inner) => {
+		this.#host.webSockets.take(stream, this.server.host, seen, (inner) => {
 			this.#stream = inner;
 			inner.on('error', () => this.#end('broke the WebSocket protocol'));
 			inner.on('close', () => this.#end(undefined));

@@ -20,6 +20,8 @@ export interface ListenOptions {
 	readonly tls?: TlsFiles & { readonly port: number | 'auto' };
 	/** Without one, everybody who reaches the port may connect. */
 	readonly password?: string;
+	/** Names by which pages in browsers reach the server; localhost, `host` and its addresses need not be named. */
+	readonly webHosts?: readonly string[];
 	/** Channels that only the TLS port serves. */
 	readonly secureChannels?: readonly ChannelName[];
 	/** Channels that only the plain port serves. */
@@ -72,6 +74,7 @@ export class SpiceServer {
 		this.#host = options.host ?? '127.0.0.1';
 		board.secureOnly = new Set(options.secureChannels?.map((name) => ChannelType[name]));
 		board.plainOnly = new Set(options.plaintextChannels?.map((name) => ChannelType[name]));
+		board.webHosts = [this.#host, ...(options.webHosts ?? [])];
 		if (options.password !== undefined) this.setPassword(options.password);
 		board.prepare();
 		try {

@@ -19,7 +19,7 @@ import { WarningLimit } from './log.ts';
 import { MouseModes, type Screen } from './mouse.ts';
 import { ChannelType, channelName, LinkError } from './protocol/constants.ts';
 import { Session, type SessionHost } from './session.ts';
-import { originIsNear, WebSocketGate } from './websocket.ts';
+import { pageIsNear, WebSocketGate } from './websocket.ts';
 
 export interface SpiceServerOptions {
 	/** The machine's name, shown in window titles; '' for none. */
@@ -67,6 +67,8 @@ export class Switchboard implements ConnectionHost, SessionHost {
 	/** Channel types that only the TLS port serves, and those that only the plain one does. */
 	secureOnly: ReadonlySet<number> = new Set();
 	plainOnly: ReadonlySet<number> = new Set();
+	/** Names by which browsers may reach the server, beside its addresses. */
+	webHosts: readonly string[] = [];
 	readonly #options: SpiceServerOptions;
 	/** By channel type, then by id. */
 	readonly #factories = new Map<number, readonly ChannelFactory[]>();
@@ -88,7 +90,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 			options.warn?.(message);
 		});
 		this.webSockets = new WebSocketGate({
-			allowed: (origin, host) => this.ticketing.enabled || originIsNear(origin, host),
+			allowed: (page) => this.ticketing.enabled || pageIsNear(page, this.webHosts),
 			refused: (reason) => this.warn(`SPICE web client refused: ${reason}`),
 		});
 		const { agent, inputs } = options;

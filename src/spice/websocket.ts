@@ -10,10 +10,24 @@ import { createWebSocketStream, WebSocketServer } from 'ws';
 const MAX_FRAME = 1024 * 1024;
 const HANDSHAKE_MS = 10_000;
 
+/** What a browser says of the page that asks, and where it was reached. */
+export interface PageRequest {
+	/** Header `Origin`: where the page came from; undefined when the client is no browser. */
+	readonly origin: string | undefined;
+	/** Header `Host`: by which name and port the page reached us. */
+	readonly host: string | undefined;
+	/** Our end of the connection, an IP address. */
+	readonly address: string;
+}
+
 export interface WebSocketHost {
-	/** Whether pages from this origin may connect; undefined when the client is no browser. */
-	allowed(origin: string | undefined, host: string | undefined): boolean;
+	allowed(page: PageRequest): boolean;
 	refused(reason: string): void;
+}
+
+interface Waiting {
+	readonly address: string;
+	readonly use: (stream: Duplex) => void;
 }
 
 export class WebSocketGate {
@@ -21,7 +35,7 @@ export class WebSocketGate {
 	readonly #sockets: WebSocketServer;
 	readonly #host: WebSocketHost;
 	/** Who waits for the stream inside a connection. */
-	readonly #waiting = new WeakMap<Duplex, (stream: Duplex) => void>();
+	readonly #waiting = new WeakMap<Duplex, Waiting>();
 
 	constructor(host: WebSocketHost) {
 		this.#host = host;
@@ -44,9 +58,12 @@ export class WebSocketGate {
 		});
 	}
 
-	/** Takes over a connection whose first bytes were `seen`; `use` gets the stream inside it, if it comes to that. */
-	take(connection: Duplex, seen: Uint8Array, use: (stream: Duplex) => void): void {
-		this.#waiting.set(connection, use);
+	/**
+	 * Takes over a connection to `address` whose first bytes were `seen`; `use` gets the stream inside it, if it comes to
+	 * that.
+	 */
+	take(connection: Duplex, address: string, seen: Uint8Array, use: (stream: Duplex) => void): void {
+		this.#waiting.set(connection, { address, use });
 		connection.unshift(seen);
 		this.#http.emit('connection', connection);
 		// The parser listens by now, and does not wake a connection that was paused.
@@ -60,34 +77,34 @@ export class WebSocketGate {
 	}
 
 	#upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-		const use = this.#waiting.get(socket);
-		if (!use || !this.#host.allowed(request.headers.origin, request.headers.host)) {
-			this.#host.refused(`a page from ${request.headers.origin} asked for the screen`);
+		const waiting = this.#waiting.get(socket);
+		const { origin, host } = request.headers;
+		if (!waiting || !this.#host.allowed({ origin, host, address: waiting.address })) {
+			this.#host.refused(`a page from ${origin} asked ${host} for the screen; see --web-host`);
 			socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n');
 			return;
 		}
-		this.#sockets.handleUpgrade(request, socket, head, (webSocket) => use(createWebSocketStream(webSocket)));
+		this.#sockets.handleUpgrade(request, socket, head, (webSocket) => waiting.use(createWebSocketStream(webSocket)));
 	}
 }
+
+const LOOPBACK: readonly string[] = ['localhost', '127.0.0.1', '::1'];
 
 /**
  * Any page in the user's browser can reach a port on the user's own machine, and WebSockets know no same-origin rule.
  * So without a password only pages that come from this machine, from the server's own host or from a file are let in.
+ * A page of any name can also come to be at the server's address, as far as the browser knows (DNS rebinding), so the
+ * server's own host is not what the browser says: it is the address connected to, or one of `names`.
  */
-export function originIsNear(origin: string | undefined, host: string | undefined): boolean {
-	if (origin === undefined || origin === 'file://') return true;
-	let url: URL;
-	try {
-		url = new URL(origin);
-	} catch {
-		return false;
-	}
-	const name = url.hostname;
-	if (name === 'localhost' || name === '127.0.0.1' || name === '[::1]') return true;
-	return host !== undefined && name === hostName(host);
+export function pageIsNear({ origin, host, address }: PageRequest, names: readonly string[]): boolean {
+	if (origin === undefined) return true;
+	const isNear = (name: string | undefined) =>
+		name !== undefined && (LOOPBACK.includes(name) || name === address || names.some((n) => n.toLowerCase() === name));
+	if (!isNear(hostName(`http://${host}`))) return false;
+	return origin === 'file://' || isNear(hostName(origin));
 }
 
-/** `example:5930` or `[::1]:5930` without the port. */
-function hostName(host: string): string {
-	return host.replace(/:\d+$/, '');
+/** The host of a URL, in lower case, an IPv6 address without brackets; undefined if the URL is none. */
+function hostName(url: string): string | undefined {
+	return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1') : undefined;
 }

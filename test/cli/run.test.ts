@@ -95,6 +95,7 @@ test.serial('mistakes are told in one line with what to do, exit codes say whose
 		[['run', disk, '--spice', 'none', '--vv', 'x.vv'], /--vv needs SPICE/],
 		[['run', disk, '--tls-cert', 'x'], /need --tls-port/],
 		[['run', disk, '--secure-channels', 'main'], /needs --tls-port/],
+		[['run', disk, '--web-host', 'box.lan:80'], /--web-host: expected a host name without a port/],
 		[['run', disk, '--tls-port', '5949', '--secure-channels', 'sound'], /--secure-channels: expected one of main/],
 		[['run', disk, '--trace', 'nothing.*'], /no trace point is called nothing/],
 		[['run', disk, '--password', 'x', '--password-file', 'y'], /cannot be used with option/],

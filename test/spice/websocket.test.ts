@@ -3,7 +3,7 @@ import { get, type IncomingMessage, request } from 'node:http';
 import test from 'ava';
 import { WebSocket } from 'ws';
 import { ChannelType } from '../../src/spice/protocol/constants.ts';
-import { originIsNear } from '../../src/spice/websocket.ts';
+import { pageIsNear } from '../../src/spice/websocket.ts';
 import { openStream, SpiceClient } from '../helpers/spice-client.ts';
 import { serve, until } from './support.ts';
 
@@ -88,32 +88,52 @@ test('an upgrade to something else is refused', async (t) => {
 	t.is(status, 400);
 });
 
-test('without a password, pages from elsewhere get no screen', async (t) => {
-	const open = (port: number, origin: string) =>
-		new Promise<boolean>((resolve) => {
-			const socket = new WebSocket(`ws://127.0.0.1:${port}/`, 'binary', { origin });
-			socket.on('open', () => {
-				socket.terminate();
-				resolve(true);
-			});
-			socket.on('error', () => resolve(false));
+/** Whether a page from `origin` that reached the server as `host` gets a WebSocket. */
+function openPage(port: number, origin: string, host = '127.0.0.1'): Promise<boolean> {
+	return new Promise((resolve) => {
+		const headers = { host: `${host}:${port}` };
+		const socket = new WebSocket(`ws://127.0.0.1:${port}/`, 'binary', { origin, headers });
+		socket.on('open', () => {
+			socket.terminate();
+			resolve(true);
 		});
+		socket.on('error', () => resolve(false));
+	});
+}
+
+test('without a password, pages from elsewhere get no screen', async (t) => {
 	const { port, warnings, server } = await serve(t);
-	t.false(await open(port, 'https://evil.example'));
-	t.regex(warnings[0], /a page from https:\/\/evil\.example asked for the screen/);
-	t.false(await open(port, 'null'));
-	t.true(await open(port, 'http://localhost:8000'));
-	t.true(await open(port, 'file://'));
+	t.false(await openPage(port, 'https://evil.example'));
+	t.regex(warnings[0], /a page from https:\/\/evil\.example asked 127\.0\.0\.1:\d+ for the screen; see --web-host/);
+	t.false(await openPage(port, 'null'));
+	t.true(await openPage(port, 'http://localhost:8000'));
+	t.true(await openPage(port, 'file://'));
 	server.setPassword('secret');
-	t.true(await open(port, 'https://evil.example'), 'with a password it is the password that decides');
+	t.true(await openPage(port, 'https://evil.example'), 'with a password it is the password that decides');
 });
 
-test('near origins', (t) => {
-	t.true(originIsNear(undefined, 'h:1'));
-	t.true(originIsNear('http://box.lan:8080', 'box.lan:5930'));
-	t.true(originIsNear('http://[::1]:8000', '[::1]:5930'));
-	t.true(originIsNear('http://[fe80::1]', '[fe80::1]:5930'));
-	t.false(originIsNear('http://box.lan.evil.example', 'box.lan:5930'));
-	t.false(originIsNear('http://localhost.evil.example', '127.0.0.1:5930'));
-	t.false(originIsNear('garbage', 'garbage'));
+test('a page whose name leads here gets no screen, unless the operator gave that name', async (t) => {
+	const { port } = await serve(t, { webHosts: ['Box.lan'] });
+	t.false(await openPage(port, 'http://evil.example', 'evil.example'));
+	t.false(await openPage(port, 'file://', 'evil.example'));
+	t.false(await openPage(port, 'http://localhost', 'evil.example'));
+	t.false(await openPage(port, 'http://evil.example', 'box.lan'));
+	t.true(await openPage(port, 'http://box.lan:8080', 'box.lan'));
+	t.true(await openPage(port, 'http://localhost:8000', 'box.lan'));
+});
+
+test('near pages', (t) => {
+	const near = (origin: string | undefined, host: string | undefined, address = '10.0.0.5') =>
+		pageIsNear({ origin, host, address }, ['box.lan']);
+	t.true(near(undefined, 'h:1'));
+	t.true(near('http://box.lan:8080', 'BOX.lan:5930'));
+	t.true(near('http://[::1]:8000', '[::1]:5930'));
+	t.true(near('http://10.0.0.5', '10.0.0.5:5930'));
+	t.true(near('http://[fe80::1]', '[fe80::1]:5930', 'fe80::1'));
+	t.false(near('http://10.0.0.6', '10.0.0.6:5930'));
+	t.false(near('http://box.lan.evil.example', 'box.lan:5930'));
+	t.false(near('http://localhost.evil.example', '127.0.0.1:5930'));
+	t.false(near('http://box.lan', undefined));
+	t.false(near('http://box.lan', 'a b'));
+	t.false(near('garbage', 'garbage'));
 });

@@ -21,6 +21,7 @@ export interface RunFlags extends WordFlags {
 	readonly password?: string;
 	readonly passwordFile?: string;
 	readonly tlsPort?: string;
+	readonly webHost?: string[];
 	readonly tlsCert?: string;
 	readonly tlsKey?: string;
 	readonly tlsCa?: string;
@@ -84,6 +85,7 @@ export function runCommand(): Command {
 		.option('--tls-key <FILE>', 'its key, PEM')
 		.option('--tls-ca <FILE>', 'certificate authority for --vv, PEM')
 		.option('--secure-channels <LIST>', 'channels only on the TLS port, such as main,inputs; all for all')
+		.option('--web-host <NAME>', 'name by which browsers reach this machine, such as box.lan (repeatable)', collect)
 		.addOption(
 			new Option('--playback-compression <MODE>', 'Opus for sound, or raw samples')
 				.choices(['on', 'off'])
@@ -115,6 +117,7 @@ const FLAGS: Readonly<Record<string, string>> = {
 	'spice.password': '--password',
 	'spice.secureChannels': '--secure-channels',
 	'spice.tls': '--tls-cert',
+	'spice.webHosts': '--web-host',
 	agent: '--no-agent',
 	append: '--append',
 	audio: '--audio',
@@ -329,6 +332,7 @@ async function spiceOptions(flags: RunFlags): Promise<MachineOptions['spice']> {
 		for (const [flag, value] of Object.entries({
 			'--vv': flags.vv,
 			'--password': flags.password ?? flags.passwordFile,
+			'--web-host': flags.webHost,
 		}))
 			if (value !== undefined) throw new TsvmError('usage', `${flag} needs SPICE`, 'leave --spice none out', 2);
 		return null;
@@ -343,6 +347,7 @@ async function spiceOptions(flags: RunFlags): Promise<MachineOptions['spice']> {
 				? undefined
 				: { port: portNumber(tlsPort, '--tls-port'), cert: tlsCert, key: tlsKey, ca: tlsCa },
 		secureChannels: channels,
+		webHosts: flags.webHost,
 		playbackCompression: flags.playbackCompression === 'on',
 	};
 }
