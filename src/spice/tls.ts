@@ -1,5 +1,5 @@
 /** Certificates for the TLS port: the operator's files, or one made for this run. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { createSecureContext, type SecureContext } from 'node:tls';
@@ -83,8 +83,13 @@ async function selfSigned(host: string): Promise<TlsIdentity> {
 	return { context: secureContext(pems.cert, pems.private), ca: pems.cert, hostSubject };
 }
 
+/**
+ * A handshake costs the server a private key's signature, and until TLS 1.2 a client may ask for one after another on a
+ * connection that it has: one that nobody has let in yet would hold the machine's thread. No client of SPICE does.
+ */
 function secureContext(cert: string, key: string): SecureContext {
-	return createSecureContext({ cert, key, minVersion: 'TLSv1.2' });
+	const secureOptions = constants.SSL_OP_NO_RENEGOTIATION;
+	return createSecureContext({ cert, key, minVersion: 'TLSv1.2', secureOptions });
 }
 
 /** Node gives one line a part, with commas escaped; clients want them on one line in the same order. */

@@ -119,3 +119,16 @@ test('old TLS versions are not spoken', async (t) => {
 	});
 	t.is(outcome, 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION');
 });
+
+test('a connection has one handshake', async (t) => {
+	const { server } = await serve(t, { port: undefined, tls: { port: 0 } });
+	const options = { host: '127.0.0.1', port: server.tlsPort ?? 0, rejectUnauthorized: false };
+	const outcome = await new Promise<string>((resolve) => {
+		const socket = connectTls({ ...options, maxVersion: 'TLSv1.2' }, () =>
+			socket.renegotiate({ rejectUnauthorized: false }, (error) => resolve(error === null ? 'done' : 'refused')),
+		);
+		socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+		t.teardown(() => socket.destroy());
+	});
+	t.is(outcome, 'ERR_SSL_NO_RENEGOTIATION');
+});
