@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream';
 import { tracePoints, WireError } from '../core/index.ts';
 import type { CapSet } from './caps.ts';
 import { Gather } from './gather.ts';
-import { OutputQueue } from './output.ts';
+import { OutputQueue, PIECE_COST } from './output.ts';
 import { BASE_LAST, baseClient, baseServer } from './protocol/base.ts';
 import { CommonCap, channelName, LinkError } from './protocol/constants.ts';
 import { encodeBody, receiver } from './protocol/kit.ts';
@@ -65,10 +65,10 @@ const ACK_WINDOW = 20;
 const ACK_WINDOW_LOW_BANDWIDTH = 40;
 /** Messages that may wait for the ack window; a sender that heeds `writable` never comes near. */
 const MAX_HELD = 8192;
-/** Above this many bytes the client is lost: more than a few of the largest pictures wait for it. */
+/** Above this many bytes of memory the client is lost: more than a few of the largest pictures wait for it. */
 const MAX_BACKLOG = 64 * 1024 * 1024;
 const PING_INTERVAL_MS = 15_000;
-/** A client that neither reads nor answers for this long is gone. */
+/** A client that for this long does not read what waits for it, or confirm it, or say anything, is gone. */
 const DEAD_AFTER_MS = 30_000;
 /** How long the last words of a failed channel may take to leave. */
 const FAREWELL_MS = 1000;
@@ -85,7 +85,8 @@ const trace = tracePoints('spice.channel', {
 interface Held {
 	readonly header: Uint8Array;
 	readonly parts: readonly Uint8Array[];
-	readonly size: number;
+	/** Bytes of memory that it takes, about. */
+	readonly cost: number;
 }
 
 export class ChannelLink {
@@ -116,7 +117,7 @@ export class ChannelLink {
 
 	#serial = 0n;
 	readonly #held: Held[] = [];
-	#heldBytes = 0;
+	#heldCost = 0;
 	#window = ACK_WINDOW;
 	#generation = 0;
 	#clientGeneration = 0;
@@ -130,13 +131,16 @@ export class ChannelLink {
 
 	#pingId = 0;
 	readonly #pings = new Map<number, number>();
-	#lastPing = performance.now();
-	#lastHeard = performance.now();
-	#lastProgress = performance.now();
+	#lastPing: number;
+	#lastHeard: number;
+	/** When something was last read while more waits, and when something was last confirmed while the window is shut. */
+	#lastRead: number;
+	#lastConfirmed: number;
 
 	constructor(options: ChannelLinkOptions) {
 		this.#stream = options.stream;
 		this.session = options.session;
+		this.#lastPing = this.#lastHeard = this.#lastRead = this.#lastConfirmed = this.session.now();
 		this.channelType = options.channelType;
 		this.channelId = options.channelId;
 		this.commonCaps = options.commonCaps;
@@ -147,7 +151,7 @@ export class ChannelLink {
 		this.#mini = options.commonCaps.has(CommonCap.miniHeader);
 		this.#header = new Gather(this.#mini ? MINI_HEADER : FULL_HEADER);
 		this.#output = new OutputQueue(options.stream, options.secure, () => {
-			this.#lastProgress = performance.now();
+			this.#lastRead = this.session.now();
 			this.#wake();
 		});
 		this.#receiveBase = receiver(baseClient, {
@@ -207,20 +211,21 @@ export class ChannelLink {
 		let size = 0;
 		for (const part of parts) size += part.length;
 		trace.send(channelName(this.channelType), type, size);
-		const message: Held = { header: this.#makeHeader(type, size), parts, size };
+		const cost = size + (1 + parts.length) * PIECE_COST;
+		const message: Held = { header: this.#makeHeader(type, size), parts, cost };
 		if (this.#windowOpen && this.#held.length === 0) {
 			this.#emit(message);
 		} else {
 			this.#held.push(message);
-			this.#heldBytes += size;
+			this.#heldCost += cost;
 		}
-		if (this.#held.length > MAX_HELD || this.#heldBytes + this.#output.bytes > MAX_BACKLOG) {
+		if (this.#held.length > MAX_HELD || this.#heldCost + this.#output.cost > MAX_BACKLOG) {
 			this.#drop('does not read');
 			return;
 		}
 		if (!this.#blocked && !this.writable) {
 			this.#blocked = true;
-			this.#lastProgress = performance.now();
+			this.#lastConfirmed = this.session.now();
 			trace.blocked(channelName(this.channelType), this.#unacked, this.#output.bytes);
 		}
 	}
@@ -228,7 +233,7 @@ export class ChannelLink {
 	/** Sends a ping with `payload` zero bytes; the answer comes to onPong. Returns the ping's id. */
 	ping(payload = 0): number {
 		const id = ++this.#pingId >>> 0;
-		const now = performance.now();
+		const now = this.session.now();
 		this.#pings.set(id, now);
 		this.#lastPing = now;
 		const [type, codec] = baseServer.ping;
@@ -246,7 +251,7 @@ export class ChannelLink {
 	resume(): void {
 		if (!this.#paused || this.#closed) return;
 		this.#paused = false;
-		this.#lastHeard = this.#lastProgress = performance.now();
+		this.#lastHeard = this.#lastRead = this.#lastConfirmed = this.session.now();
 		this.#stream.resume();
 	}
 
@@ -266,12 +271,18 @@ export class ChannelLink {
 		this.#output.end([header, ...parts], FAREWELL_MS);
 	}
 
-	/** Once a second: pings, and the end of a client that has gone silent. `now` is performance.now(). */
-	tick(now: number): void {
+	/**
+	 * Once a second: pings, and the end of a client that is of no use any more. Each of its duties counts by itself: who
+	 * confirms what he does not read, or talks on without reading, does not make up for it.
+	 */
+	tick(): void {
 		if (this.#closed) return;
-		const stuck = this.#blocked && now - this.#lastProgress > DEAD_AFTER_MS;
+		const now = this.session.now();
+		const unread = this.#output.bytes > 0 && now - this.#lastRead > DEAD_AFTER_MS;
+		const unconfirmed = this.#blocked && !this.#windowOpen && now - this.#lastConfirmed > DEAD_AFTER_MS;
 		const silent = this.#pings.size > 0 && now - Math.max(this.#lastPing, this.#lastHeard) > DEAD_AFTER_MS;
-		if (!this.#paused && (stuck || silent)) this.#drop(`gave no sign of life for ${DEAD_AFTER_MS / 1000} s`);
+		const fault = unread ? 'read nothing' : unconfirmed ? 'confirmed nothing' : 'gave no sign of life';
+		if (!this.#paused && (unread || unconfirmed || silent)) this.#drop(`${fault} for ${DEAD_AFTER_MS / 1000} s`);
 		else if (this.#pings.size === 0 && now - this.#lastPing >= PING_INTERVAL_MS) this.ping();
 	}
 
@@ -286,7 +297,7 @@ export class ChannelLink {
 		this.#closed = true;
 		trace.close(channelName(this.channelType), this.channelId, reason);
 		this.#held.length = 0;
-		this.#heldBytes = 0;
+		this.#heldCost = 0;
 		this.#pings.clear();
 		this.onWritable = undefined;
 		this.onPong = undefined;
@@ -315,6 +326,8 @@ export class ChannelLink {
 
 	#emit(message: Held): void {
 		this.#unacked++;
+		// Until now nothing was there to be read.
+		if (this.#output.bytes === 0) this.#lastRead = this.session.now();
 		this.#output.push(message.header, message.parts);
 	}
 
@@ -326,7 +339,7 @@ export class ChannelLink {
 
 	#acknowledged(count: number): void {
 		this.#unacked = Math.max(0, this.#unacked - count);
-		this.#lastProgress = performance.now();
+		this.#lastConfirmed = this.session.now();
 		this.#wake();
 	}
 
@@ -336,7 +349,7 @@ export class ChannelLink {
 		while (this.#windowOpen && !this.#output.full) {
 			const next = this.#held.shift();
 			if (next === undefined) break;
-			this.#heldBytes -= next.size;
+			this.#heldCost -= next.cost;
 			this.#emit(next);
 		}
 		if (this.#blocked && this.writable) {
@@ -349,14 +362,14 @@ export class ChannelLink {
 		const sent = this.#pings.get(id);
 		if (sent === undefined) return;
 		this.#pings.delete(id);
-		const ms = performance.now() - sent;
+		const ms = this.session.now() - sent;
 		trace.pong(channelName(this.channelType), id, ms);
 		this.onPong?.(id, ms);
 	}
 
 	/** Cuts the byte stream into messages, without a copy where a message arrived in one piece. */
 	#feed(chunk: Uint8Array): void {
-		this.#lastHeard = performance.now();
+		this.#lastHeard = this.session.now();
 		let at = 0;
 		while (at < chunk.length && !this.#closed) {
 			if (this.#body !== undefined) {

@@ -15,6 +15,8 @@ const BATCH = 256 * 1024;
 const SMALL = 4096;
 /** Above this backlog a sender should wait. */
 const FULL = 128 * 1024;
+/** What one piece costs beyond its bytes: an array's header, its buffer's and its allocation's. */
+export const PIECE_COST = 512;
 
 /** Stands between two messages; parts of a message are never empty. */
 const END = new Uint8Array(0);
@@ -28,6 +30,8 @@ export class OutputQueue {
 	/** Index of the first part not yet handed on; the array is cut only now and then. */
 	#next = 0;
 	#bytes = 0;
+	/** Pieces not yet handed on. */
+	#pieces = 0;
 	#inFlight = 0;
 	#scheduled = false;
 	#ended = false;
@@ -42,6 +46,10 @@ export class OutputQueue {
 	/** Bytes not yet with the operating system. */
 	get bytes(): number {
 		return this.#bytes;
+	}
+	/** Bytes of memory that what waits takes, about. */
+	get cost(): number {
+		return this.#bytes + this.#pieces * PIECE_COST;
 	}
 	get full(): boolean {
 		return this.#bytes >= FULL;
@@ -84,6 +92,7 @@ export class OutputQueue {
 		if (part.length === 0) return;
 		this.#parts.push(part);
 		this.#bytes += part.length;
+		this.#pieces++;
 	}
 
 	#flush(): void {
@@ -124,8 +133,12 @@ export class OutputQueue {
 				continue;
 			}
 			const piece = part.length > room ? part.subarray(0, room) : part;
-			if (piece.length < part.length) this.#parts[this.#next] = part.subarray(room);
-			else this.#next++;
+			if (piece.length < part.length) {
+				this.#parts[this.#next] = part.subarray(room);
+			} else {
+				this.#next++;
+				this.#pieces--;
+			}
 			room -= piece.length;
 			if (piece.length < SMALL) {
 				small.push(piece);

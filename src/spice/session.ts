@@ -5,6 +5,8 @@ import { ChannelType } from './protocol/constants.ts';
 export interface SessionHost {
 	/** Multimedia time now, ms. */
 	mmTime(): number;
+	/** A clock that is never set back, ms: for time limits. */
+	now(): number;
 	warn(message: string): void;
 	channelClosed(link: ChannelLink, reason: string): void;
 	sessionClosed(session: Session, reason: string): void;
@@ -39,6 +41,11 @@ export class Session {
 	/** Multimedia time now, ms, modulo 2^32: what drawables and streams are stamped with. */
 	mmTime(): number {
 		return this.#host.mmTime() >>> 0;
+	}
+
+	/** Time that limits are measured by, ms. */
+	now(): number {
+		return this.#host.now();
 	}
 
 	find(channelType: number, channelId: number): ChannelLink | undefined {

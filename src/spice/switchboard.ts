@@ -38,6 +38,8 @@ export interface SpiceServerOptions {
 	readonly clientPresent?: (present: boolean, capabilities: Uint8Array) => void;
 	/** How long a connection may take to link, ms. Default 10 s, as long as libspice-server waits. */
 	readonly linkTimeoutMs?: number;
+	/** Clock for the time limits of connected clients, ms, never set back. Default performance.now. */
+	readonly now?: () => number;
 	/** One line for the log: a refused client, a channel closed for an error. Never more than a few a second. */
 	readonly warn?: (message: string) => void;
 }
@@ -215,6 +217,10 @@ export class Switchboard implements ConnectionHost, SessionHost {
 		return this.#options.mmTime?.() ?? performance.now() - this.#start;
 	}
 
+	now(): number {
+		return this.#options.now?.() ?? performance.now();
+	}
+
 	warn(message: string): void {
 		this.#warnings.warn(message);
 	}
@@ -241,8 +247,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 	}
 
 	#tick(): void {
-		const now = performance.now();
-		for (const link of [...(this.#session?.links ?? [])]) link.tick(now);
+		for (const link of [...(this.#session?.links ?? [])]) link.tick();
 	}
 
 	/** libspice-server's words for a keyboard that anybody on the way can listen to. */

@@ -1,5 +1,5 @@
 /** Messages, flow control and ends of a channel, over real sockets. */
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { WireError } from '../../src/core/index.ts';
 import { baseServer } from '../../src/spice/protocol/base.ts';
 import { ChannelType, LinkError } from '../../src/spice/protocol/constants.ts';
@@ -225,37 +225,100 @@ test('pings come back with their time', async (t) => {
 	for (const [, ms] of pongs) t.true(ms > 0 && ms < 5000);
 });
 
-test('a silent client is given up after a while', async (t) => {
-	const { port, display } = await serve(t);
-	const client = await SpiceClient.connect({ port, polite: false });
+/** A display channel whose server's time is the test's. */
+async function timed(t: ExecutionContext, polite: boolean) {
+	const clock = { now: 1000 };
+	const { port, display, warnings } = await serve(t, {}, { now: () => clock.now });
+	const client = await SpiceClient.connect({ port, polite });
 	t.teardown(() => client.close());
-	await client.open(ChannelType.display);
+	const channel = await client.open(ChannelType.display);
 	await until(() => display.links.length === 1, 'the channel');
+	await until(() => channel.received === 1, 'set_ack');
 	const { link } = display;
-	const now = performance.now();
-	link.tick(now + 14_000);
+	const pass = (ms: number) => {
+		clock.now += ms;
+		link.tick();
+	};
+	return { client, channel, link, pass, warnings };
+}
+
+test('a silent client is given up after a while', async (t) => {
+	const { client, channel, link, pass, warnings } = await timed(t, false);
+	pass(14_000);
 	t.false(link.closed);
-	link.tick(now + 16_000);
-	link.tick(now + 29_000);
+	pass(2000);
+	await until(() => channel.received === 2, 'the ping');
+	pass(13_000);
 	t.false(link.closed, 'a ping is under way');
-	link.tick(now + 50_000);
+	pass(21_000);
 	t.true(link.closed);
+	t.deepEqual(warnings, ['SPICE client 127.0.0.1 dropped: its display 0 channel gave no sign of life for 30 s']);
 	await client.main.closed;
 });
 
 test('a client that stops confirming is given up after a while', async (t) => {
-	const { port, display } = await serve(t);
-	const client = await SpiceClient.connect({ port, polite: false });
-	t.teardown(() => client.close());
-	const channel = await client.open(ChannelType.display);
-	await until(() => display.links.length === 1, 'the channel');
-	const { link } = display;
+	const { client, channel, link, pass, warnings } = await timed(t, false);
 	while (link.writable) link.send(400, []);
 	await until(() => channel.received === 40, 'two windows');
-	const now = performance.now();
-	link.tick(now + 29_000);
+	pass(29_000);
 	t.false(link.closed);
-	link.tick(now + 31_000);
+	pass(2000);
 	t.true(link.closed);
+	t.deepEqual(warnings, ['SPICE client 127.0.0.1 dropped: its display 0 channel confirmed nothing for 30 s']);
 	await client.main.closed;
+});
+
+test('a client that confirms and talks but does not read is given up after a while', async (t) => {
+	const { client, channel, link, pass, warnings } = await timed(t, true);
+	channel.stream.pause();
+	link.send(400, [Buffer.alloc(20_000_000)]);
+	const base = channel.sender({ ack: main.client.ack });
+	for (let second = 0; second < 30; second++) {
+		base.ack();
+		channel.send(300, []);
+		await new Promise((resolve) => setTimeout(resolve, 2));
+		pass(1000);
+		t.false(link.closed, `after ${second + 1} s`);
+	}
+	pass(1000);
+	t.true(link.closed);
+	t.deepEqual(warnings, ['SPICE client 127.0.0.1 dropped: its display 0 channel read nothing for 30 s']);
+	await client.main.closed;
+});
+
+test('a client that reads slowly is kept', async (t) => {
+	const { channel, link, pass } = await timed(t, true);
+	const last = channel.received + 60;
+	for (let i = 0; i < 60; i++) link.send(400, [Buffer.alloc(1_000_000)]);
+	for (let seen = channel.received; seen < last; seen = channel.received) {
+		pass(2000);
+		t.false(link.closed);
+		await until(() => channel.received > seen, 'more');
+	}
+});
+
+test('small messages cost what they take, not only their bytes', async (t) => {
+	const { port, display, warnings } = await serve(t);
+	const client = await SpiceClient.connect({ port });
+	t.teardown(() => client.close());
+	const channel = await client.open(ChannelType.display);
+	const base = channel.sender({ ackSync: main.client.ackSync, ack: main.client.ack });
+	await until(() => display.links.length === 1, 'the channel');
+	const { link } = display;
+	await until(() => channel.received === 1, 'set_ack');
+	channel.stream.pause();
+	// As long as it confirms, nothing holds these messages back.
+	display.onReceive = () => {
+		for (let i = 0; i < 40; i++) link.send(400, [Buffer.alloc(100)]);
+	};
+	let sent = 0;
+	for (; !link.closed && sent < 10_000; sent++) {
+		base.ack();
+		base.ack();
+		channel.send(300, []);
+		if (sent % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+	}
+	await client.main.closed;
+	t.true(sent * 40 > 50_000 && sent < 10_000, `${sent * 40} messages`);
+	t.deepEqual(warnings, ['SPICE client 127.0.0.1 dropped: its display 0 channel does not read']);
 });
