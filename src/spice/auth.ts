@@ -9,86 +9,97 @@ import { MAX_PASSWORD_BYTES } from './protocol/link.ts';
 
 const generate = promisify(generateKeyPair);
 
-export interface TicketKey {
-	/** DER SubjectPublicKeyInfo, 162 bytes. */
-	readonly publicKey: Uint8Array;
-	readonly privateKey: KeyObject;
-}
+/** After so many tickets, or so many ms, a key is replaced: what it remembers stays small, and what it opens is little. */
+const MOST_TICKETS = 1024;
+const MOST_AGE_MS = 600_000;
 
 /**
- * Keys made ahead of time, one after the other, on Node's own threads: a link then waits for no key, and a flood of
- * links costs at most one thread. A key serves one ticket, so that a ticket overheard once cannot be used again.
+ * A key for the tickets of many links. Each ticket counts once, as a ticket overheard could be used again: OAEP makes
+ * no two tickets alike, and nobody can change one without the password.
  */
+export class TicketKey {
+	/** DER SubjectPublicKeyInfo, 162 bytes. */
+	readonly publicKey: Uint8Array;
+	readonly #privateKey: KeyObject;
+	readonly #seen = new Set<string>();
+
+	constructor(publicKey: Uint8Array, privateKey: KeyObject) {
+		this.publicKey = publicKey;
+		this.#privateKey = privateKey;
+	}
+
+	/** Tickets that have been used. */
+	get used(): number {
+		return this.#seen.size;
+	}
+
+	/** Uses a ticket up, whether or not anybody looks into it. False: it was used before. */
+	use(ticket: Uint8Array): boolean {
+		const name = digest(ticket).toString('base64');
+		if (this.#seen.has(name)) return false;
+		this.#seen.add(name);
+		return true;
+	}
+
+	/** The password of a decrypted ticket, up to its NUL; undefined if the ticket was not made with this key. */
+	open(ticket: Uint8Array): Buffer | undefined {
+		try {
+			const padding = constants.RSA_PKCS1_OAEP_PADDING;
+			const plain = privateDecrypt({ key: this.#privateKey, padding, oaepHash: 'sha1' }, ticket);
+			const end = plain.indexOf(0);
+			return end < 0 ? plain : plain.subarray(0, end);
+		} catch {
+			return undefined;
+		}
+	}
+}
+
+/** The key for new links, made on Node's own threads and replaced ahead of its end: a link waits for the first one only. */
 export class TicketKeys {
-	#size = 0;
-	readonly #ready: TicketKey[] = [];
+	readonly #now: () => number;
+	#key: TicketKey | undefined;
+	#made = 0;
 	readonly #waiting = new Set<(key: TicketKey) => void>();
 	#making = false;
 	#closed = false;
 
-	/** How many keys to keep ready from now on; without a call none are made before they are asked for. */
-	keep(size: number): void {
-		this.#size = size;
-		this.#refill();
+	/** `now` in ms, never set back. */
+	constructor(now: () => number) {
+		this.#now = now;
 	}
 
-	/** Hands over a key, now or later; returns the way to stop waiting for it. */
+	/** Hands over the key, now or when it is made; returns the way to stop waiting for it. */
 	take(use: (key: TicketKey) => void): () => void {
-		const key = this.#ready.pop();
-		if (key !== undefined) use(key);
+		const key = this.#key;
+		if (key === undefined || key.used >= MOST_TICKETS || this.#now() - this.#made >= MOST_AGE_MS) this.#make();
+		if (key !== undefined && key.used < 2 * MOST_TICKETS) use(key);
 		else this.#waiting.add(use);
-		this.#refill();
 		return () => this.#waiting.delete(use);
-	}
-
-	/** Takes back a key with which no ticket was made: the link ended before one came. */
-	giveBack(key: TicketKey): void {
-		this.#offer(key);
 	}
 
 	close(): void {
 		this.#closed = true;
 		this.#waiting.clear();
-		this.#ready.length = 0;
 	}
 
-	#offer(key: TicketKey): void {
-		if (this.#closed) return;
-		const [next] = this.#waiting;
-		if (next !== undefined) {
-			this.#waiting.delete(next);
-			next(key);
-		} else if (this.#ready.length < this.#size) {
-			this.#ready.push(key);
-		}
-	}
-
-	#refill(): void {
-		if (this.#making || this.#closed || (this.#ready.length >= this.#size && this.#waiting.size === 0)) return;
+	#make(): void {
+		if (this.#making || this.#closed) return;
 		this.#making = true;
 		generate('rsa', { modulusLength: 1024 }).then(
 			({ publicKey, privateKey }) => {
 				this.#making = false;
-				this.#offer({ publicKey: publicKey.export({ type: 'spki', format: 'der' }), privateKey });
-				this.#refill();
+				this.#made = this.#now();
+				this.#key = new TicketKey(publicKey.export({ type: 'spki', format: 'der' }), privateKey);
+				for (const use of this.#waiting) {
+					this.#waiting.delete(use);
+					use(this.#key);
+				}
 			},
 			() => {
 				// Out of memory or entropy: whoever waits runs into the link's time limit, the next one tries again.
 				this.#making = false;
 			},
 		);
-	}
-}
-
-/** The password of a decrypted ticket, up to its NUL; undefined if the ticket was not made with this key. */
-export function openTicket(key: TicketKey, ticket: Uint8Array): Buffer | undefined {
-	try {
-		const padding = constants.RSA_PKCS1_OAEP_PADDING;
-		const plain = privateDecrypt({ key: key.privateKey, padding, oaepHash: 'sha1' }, ticket);
-		const end = plain.indexOf(0);
-		return end < 0 ? plain : plain.subarray(0, end);
-	} catch {
-		return undefined;
 	}
 }
 
@@ -149,7 +160,9 @@ export class Ticketing {
 	check(password: Uint8Array | undefined): string | undefined {
 		if (!this.#enabled) return undefined;
 		const right = timingSafeEqual(digest(password ?? new Uint8Array(0)), digest(this.#password ?? new Uint8Array(0)));
-		if (!right || password === undefined || password.length === 0) return 'wrong password';
+		// As clients do that have not asked their user yet.
+		if (password?.length === 0) return 'no password given';
+		if (!right || password === undefined) return 'wrong password';
 		if (this.#now() >= this.#expires) return 'the password has expired';
 		return undefined;
 	}

@@ -14,7 +14,7 @@ const FAREWELL_MS = 1000;
 const GET = Buffer.from('GET ');
 
 /** What a connection needs of the server; the rest of LinkHost is the connection's own. */
-export interface ConnectionHost extends Pick<LinkHost, 'keys' | 'ticketing' | 'openKey' | 'caps'> {
+export interface ConnectionHost extends Pick<LinkHost, 'keys' | 'ticketing' | 'caps'> {
 	readonly webSockets: WebSocketGate;
 	readonly linkTimeoutMs: number;
 	examine(request: LinkRequest, secure: boolean): Refusal | undefined;
@@ -61,9 +61,6 @@ export class Connection implements LinkHost {
 	}
 	get ticketing() {
 		return this.#host.ticketing;
-	}
-	get openKey() {
-		return this.#host.openKey;
 	}
 	caps(channelType: number) {
 		return this.#host.caps(channelType);

@@ -5,7 +5,7 @@
  */
 import { decode, encode, tracePoints, WireError } from '../core/index.ts';
 import { u32 } from '../core/wire.ts';
-import { openTicket, type Ticketing, type TicketKey, type TicketKeys } from './auth.ts';
+import type { Ticketing, TicketKey, TicketKeys } from './auth.ts';
 import { CapSet } from './caps.ts';
 import { CommonCap, LinkError } from './protocol/constants.ts';
 import {
@@ -46,8 +46,6 @@ export interface Refusal {
 export interface LinkHost {
 	readonly keys: TicketKeys;
 	readonly ticketing: Ticketing;
-	/** A key for links whose ticket is not looked at; undefined until it is made. */
-	readonly openKey: TicketKey | undefined;
 	/** Checks a request against policy and channels, before the password: a refusal goes into the link reply. */
 	examine(request: LinkRequest): Refusal | undefined;
 	/** The server's capabilities for a channel. */
@@ -81,9 +79,6 @@ export class LinkStage {
 	#messageSize = 0;
 	#request: LinkRequest | undefined;
 	#key: TicketKey | undefined;
-	/** The key serves this link alone. */
-	#ownKey = false;
-	#ticketBegun = false;
 	#stopWaiting: (() => void) | undefined;
 
 	constructor(host: LinkHost) {
@@ -164,18 +159,14 @@ export class LinkStage {
 		const refusal = this.#host.examine(request);
 		if (refusal !== undefined) return this.#refuse(refusal);
 		this.#stage = 'key';
-		// Nobody looks into the ticket when no password is asked for, so then one key does for all.
-		const open = this.#host.ticketing.enabled ? undefined : this.#host.openKey;
-		if (open !== undefined) {
-			this.#reply(open);
-			return true;
-		}
-		this.#ownKey = true;
+		// The key may be there at once: what follows then goes on in the loop that called.
+		let waited = false;
 		this.#stopWaiting = this.#host.keys.take((key) => {
 			this.#reply(key);
-			for (let moved = true; moved; ) moved = this.#step();
+			if (waited) for (let moved = true; moved; ) moved = this.#step();
 		});
-		return false;
+		waited = true;
+		return this.#key !== undefined;
 	}
 
 	#reply(key: TicketKey): void {
@@ -212,14 +203,15 @@ export class LinkStage {
 	}
 
 	#readTicket(): boolean {
-		this.#ticketBegun ||= this.#input.length > 0;
 		const ticket = this.#take(TICKET_BYTES);
 		if (ticket === undefined) return false;
 		const host = this.#host;
 		const request = this.#request!;
+		const key = this.#key!;
+		// Used up even where no password is asked for: one may be later, and this ticket may hold it.
+		const fresh = key.use(ticket);
 		if (host.ticketing.enabled) {
-			// A ticket made for the shared key, before a password was set, would be open to replay: it is not looked at.
-			const wrong = host.ticketing.check(this.#ownKey ? openTicket(this.#key!, ticket) : undefined);
+			const wrong = host.ticketing.check(fresh ? key.open(ticket) : undefined);
 			if (wrong !== undefined) return this.#refuse({ error: LinkError.permissionDenied, reason: wrong });
 		}
 		const refusal = host.admit(request);
@@ -246,7 +238,6 @@ export class LinkStage {
 		this.#stage = 'done';
 		this.#input = new Uint8Array(0);
 		this.#stopWaiting?.();
-		if (this.#key !== undefined && this.#ownKey && !this.#ticketBegun) this.#host.keys.giveBack(this.#key);
 	}
 }
 

@@ -52,9 +52,6 @@ export interface ServerInfo {
 	readonly hostSubject?: string;
 }
 
-/** Keys made ahead of time, one for each channel of a client and some. */
-const KEYS_READY = 12;
-
 export class SpiceServer {
 	readonly #board: Switchboard;
 	readonly #servers: Server[] = [];
@@ -118,7 +115,6 @@ export class SpiceServer {
 		if (connected === 'fail' && this.#board.session !== undefined)
 			throw new TsvmError('spice-connected', 'a client is connected', 'use keep or disconnect');
 		this.#board.ticketing.setPassword(password);
-		this.#board.keys.keep(KEYS_READY);
 		if (connected === 'disconnect') this.#board.session?.close('the password was changed');
 	}
 

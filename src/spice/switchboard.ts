@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 import { type InputEvents, TsvmError, tracePoints } from '../core/index.ts';
 import type { AgentPort } from './agent.ts';
-import { Ticketing, type TicketKey, TicketKeys } from './auth.ts';
+import { Ticketing, TicketKeys } from './auth.ts';
 import { CapSet } from './caps.ts';
 import { type ChannelFactory, ChannelLink } from './channel.ts';
 import { createInputsChannel } from './channels/inputs.ts';
@@ -17,6 +17,7 @@ import { Connection, type ConnectionHost } from './connection.ts';
 import type { LinkRequest, Refusal } from './link.ts';
 import { WarningLimit } from './log.ts';
 import { MouseModes, type Screen } from './mouse.ts';
+import { MAX_PENDING, PendingConnections } from './pending.ts';
 import { ChannelType, channelName, LinkError } from './protocol/constants.ts';
 import { Session, type SessionHost } from './session.ts';
 import { pageIsNear, WebSocketGate } from './websocket.ts';
@@ -54,14 +55,12 @@ const trace = tracePoints('spice', {
 	warning: ['message'],
 });
 
-/** Connections that have not linked yet; beyond that the oldest one goes, so that a flood shuts nobody out. */
-const MAX_PENDING = 64;
 const TICK_MS = 1000;
 const LINK_TIMEOUT_MS = 10_000;
 const CLIENT_CAPS_BYTES = 58;
 
 export class Switchboard implements ConnectionHost, SessionHost {
-	readonly keys = new TicketKeys();
+	readonly keys = new TicketKeys(() => this.now());
 	readonly ticketing = new Ticketing();
 	readonly webSockets: WebSocketGate;
 	readonly mouse: MouseModes;
@@ -76,9 +75,8 @@ export class Switchboard implements ConnectionHost, SessionHost {
 	readonly #factories = new Map<number, readonly ChannelFactory[]>();
 	readonly #warnings: WarningLimit;
 	readonly #listeners = new Set<SpiceEventListener>();
-	readonly #pending = new Set<Connection>();
+	readonly #pending = new PendingConnections();
 	readonly #start = performance.now();
-	#openKey: TicketKey | undefined;
 	#session: Session | undefined;
 	#ticker: NodeJS.Timeout | undefined;
 	#closed = false;
@@ -113,11 +111,9 @@ export class Switchboard implements ConnectionHost, SessionHost {
 		]);
 	}
 
-	/** Makes the key for links without a password; until it is there they wait for one of their own. */
+	/** Makes the key for tickets ahead of the first link. */
 	prepare(): void {
-		this.keys.take((key) => {
-			this.#openKey = key;
-		});
+		this.keys.take(() => {});
 	}
 
 	/** A new connection; with a context it speaks TLS. */
@@ -125,10 +121,7 @@ export class Switchboard implements ConnectionHost, SessionHost {
 		const connection = new Connection(this, socket, secureContext);
 		this.#pending.add(connection);
 		this.#emit('SPICE_CONNECTED', { server: connection.server, client: connection.client });
-		if (this.#pending.size > MAX_PENDING) {
-			const [oldest] = this.#pending;
-			oldest.drop(`more than ${MAX_PENDING} connections are waiting to link`);
-		}
+		this.#pending.surplus?.drop(`more than ${MAX_PENDING} connections are waiting to link`);
 	}
 
 	/** Ends the session and every connection. */
@@ -144,9 +137,6 @@ export class Switchboard implements ConnectionHost, SessionHost {
 	/** The client that is there. */
 	get session(): Session | undefined {
 		return this.#session;
-	}
-	get openKey(): TicketKey | undefined {
-		return this.#openKey;
 	}
 
 	/** Returns the way to stop listening. */

@@ -2,9 +2,10 @@
  * A hostile client against the SPICE server: random bytes, random messages, and a thousand connections that end at
  * random bytes. After each the server must serve the next client, and nothing may pile up.
  */
+import { connect, type Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { encode, listenTrace } from '../../src/core/index.ts';
 import { u32 } from '../../src/core/wire.ts';
@@ -164,20 +165,54 @@ test.serial('a thousand clients that leave at random bytes', async (t) => {
 });
 
 test.serial('a flood of half-open links shuts nobody out', async (t) => {
-	const { port } = await serve(t, { password: 'secret' });
-	const flood = await Promise.all(Array.from({ length: 300 }, () => openStream({ port })));
-	t.teardown(() => {
-		for (const stream of flood) stream.destroy();
-	});
-	for (const stream of flood) {
-		stream.on('error', () => {});
-		stream.write('REDQ');
-	}
-	const client = await SpiceClient.connect({ port, password: 'secret' });
-	t.true(client.main.open);
-	client.close();
-	await until(() => flood.filter((stream) => !stream.destroyed).length <= 64, 'the end of the oldest');
+	const { port, server } = await serve(t, { password: 'secret' });
+	const { lost, open } = floodOf(t, port);
+	for (let i = 0; i < 600; i++)
+		open(i % 2 === 0 ? 'REDQ' : linkMessage(0, ChannelType.main, 0, common, new CapSet([])));
+	const quiet = floodOf(t, port, '127.0.0.2');
+	for (let i = 0; i < 50; i++) quiet.open('REDQ');
+	await until(() => lost() >= 600 + 50 - 512, 'the end of the oldest');
+	t.is(quiet.lost(), 0, 'who came from elsewhere is left alone');
+	await new Promise((resolve) => setTimeout(resolve, 50));
+	t.is(lost(), 600 + 50 - 512, 'and no more than must go');
+	t.is(server.clients().length, 0);
 });
+
+test.serial('right logins pass while links come by the hundred from the same address', async (t) => {
+	const { port } = await serve(t, { password: 'secret' });
+	const { open } = floodOf(t, port);
+	const message = linkMessage(0, ChannelType.main, 0, common, new CapSet([]));
+	const flood = setInterval(() => {
+		for (let i = 0; i < 13; i++) open(message);
+	}, 10);
+	t.teardown(() => clearInterval(flood));
+	for (let i = 0; i < 60; i++) {
+		const client = await SpiceClient.connect({ port, password: 'secret' });
+		t.true(client.main.open);
+		client.close();
+	}
+});
+
+/** Opens connections that say something and wait; `lost` counts those that the server has ended. */
+function floodOf(t: ExecutionContext, port: number, localAddress = '127.0.0.1') {
+	const sockets = new Set<Socket>();
+	let ended = 0;
+	t.teardown(() => {
+		for (const socket of sockets) socket.destroy();
+	});
+	const open = (bytes: string | Uint8Array) => {
+		const socket = connect({ port, host: '127.0.0.1', localAddress });
+		sockets.add(socket);
+		socket.on('error', () => {});
+		socket.on('close', () => {
+			sockets.delete(socket);
+			ended++;
+		});
+		socket.resume();
+		socket.write(bytes);
+	};
+	return { open, lost: () => ended };
+}
 
 /** Bytes in use after a full collection. */
 function memory(): number {

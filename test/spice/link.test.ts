@@ -144,6 +144,45 @@ test('a ticket made for another link is refused', async (t) => {
 	t.is(await replay(() => overheard), LinkError.permissionDenied);
 });
 
+test('a ticket that nobody looked into opens nothing when a password is asked for later', async (t) => {
+	const { port, server, warnings } = await serve(t);
+	const begin = async () => {
+		const stream = await openStream({ port });
+		t.teardown(() => stream.destroy());
+		const chunks: Buffer[] = [];
+		stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+		stream.write(good);
+		await until(() => chunks.length > 0, 'the reply');
+		const reply = Buffer.concat(chunks);
+		const { publicKey } = decode(LinkReply, reply, LinkHeader.min);
+		const end = async (sealed: Uint8Array) => {
+			stream.write(Buffer.concat([encode(u32, CommonCap.authSpice), sealed]));
+			await until(() => Buffer.concat(chunks).length >= reply.length + 4, 'the result');
+			return Buffer.concat(chunks).readUInt32LE(reply.length);
+		};
+		return { publicKey, end };
+	};
+	const [open, replay, late] = [await begin(), await begin(), await begin()];
+	const overheard = ticket(open.publicKey, 'secret');
+	t.is(await open.end(overheard), LinkError.ok, 'a client may send a password that nobody asked for');
+	server.setPassword('secret');
+	t.is(await replay.end(overheard), LinkError.permissionDenied);
+	t.regex(warnings.join(), /wrong password/);
+	t.is(await late.end(ticket(late.publicKey, 'secret')), LinkError.ok, 'a ticket of its own is looked into');
+});
+
+test('a client whose user was not asked yet is told apart from one with a wrong password', async (t) => {
+	const { port, warnings } = await serve(t, { password: 'secret' });
+	for (const [password, reason] of [
+		['', 'no password given'],
+		['x', 'wrong password'],
+	]) {
+		const refused = await refusal(t, ClientChannel.link({ port, password }, ChannelType.main));
+		t.is(refused.error, LinkError.permissionDenied);
+		t.regex(warnings.at(-1) ?? '', new RegExp(`refused: ${reason}$`));
+	}
+});
+
 test('an authentication mechanism that was not offered is refused', async (t) => {
 	const { port } = await serve(t);
 	const answer = await exchange(port, Buffer.concat([good, encode(u32, CommonCap.authSasl)]));
