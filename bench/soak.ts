@@ -9,11 +9,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChannelType } from '../src/spice/protocol/constants.ts';
 import { Guest } from '../test/helpers/guest.ts';
+import { HARMS } from '../test/helpers/harm/harms.ts';
+import { makeHarmDisk } from '../test/helpers/harm/image.ts';
 import { Probe } from '../test/helpers/probe.ts';
 import { openStream, SpiceClient } from '../test/helpers/spice-client.ts';
 import { waitFor } from '../test/helpers/x11.ts';
 import { quantile } from './peer.ts';
-import { makeSoakDisk } from './soak/image.ts';
 
 const minutes = Number(process.argv[2] ?? 30);
 /** How long the guest hammers one device. */
@@ -29,28 +30,6 @@ const PATIENCE_MS = 30_000;
 const MOST_GROWTH_MIB = 30;
 /** Lines on stderr that are the same but for their numbers. */
 const MOST_SAME_LINES = 200;
-
-/** By the letter that bench/soak/guest.c knows them by. */
-const HARMS = {
-	a: 'fw_cfg DMA',
-	b: 'IDE flush and reset',
-	c: 'IDE registers',
-	d: 'VGA registers',
-	e: 'VGA planes',
-	f: 'PIT',
-	g: 'RTC',
-	h: 'DMA controller',
-	i: 'i8042',
-	j: 'serial port',
-	k: 'AC97',
-	l: 'virtio-serial',
-	m: 'virtio-balloon',
-	n: 'QXL clips',
-	o: 'QXL ports',
-	p: 'QXL UPDATE_AREA',
-	q: 'any port',
-	r: 'device memory',
-} as const;
 
 const broken: string[] = [];
 function promise(holds: boolean, what: string): void {
@@ -166,7 +145,7 @@ function repeated(text: string): Map<string, number> {
 }
 
 const disk = join(process.env.TMPDIR ?? '/tmp', `tsvm-soak-${process.pid}.img`);
-makeSoakDisk(disk);
+makeHarmDisk(disk);
 const guest = await Guest.start([disk, '--snapshot', '--memory', '64M']);
 try {
 	await guest.until('READY', 60_000);

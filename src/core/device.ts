@@ -112,4 +112,10 @@ export interface Host {
 	readonly overdue: boolean;
 	/** Inside a guest's access: it took more than an answer, so many bytes moved or drawn. That counts as its time. */
 	spent(bytes: number): void;
+	/**
+	 * Inside a guest's write to a port: the guest makes the same write again once the rest of the machine has had its turn.
+	 * For what must be done before the guest goes on and is too much for one go; interrupts may come in between. A string
+	 * instruction comes back with its next element.
+	 */
+	again(): void;
 }

@@ -27,10 +27,11 @@ export interface DisplaySink {
 	cursorTrail(length: number, frequency: number): void;
 	monitorsConfig(maxAllowed: number, heads: readonly Head[]): void;
 	/**
-	 * The pixels of `area` as drawn so far, in the surface's own format, rows packed; undefined if the surface
-	 * does not exist or the area leaves it. The caller owns them. For QXL's UPDATE_AREA and for screenshots.
+	 * Writes the pixels of `area` as drawn so far into `into`, in the surface's own format: the first row at byte `at`,
+	 * `stride` bytes from a row to the next. False, with nothing written, if the surface does not exist or the area is
+	 * empty or leaves it. For QXL's UPDATE_AREA.
 	 */
-	readSurface(id: number, area: Rect): Uint8Array | undefined;
+	readSurface(id: number, area: Rect, into: Uint8Array, at: number, stride: number): boolean;
 }
 
 /** What a client asks of the display adapter; the machine hands it on to the device. */

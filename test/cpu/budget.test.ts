@@ -1,7 +1,7 @@
 /** A slice ends soon, whatever the guest's accesses cost and however many one instruction makes. Counted, not timed. */
 import test from 'ava';
 import { createV86 } from '../../src/cpu/v86/index.ts';
-import { code, EAX, ECX, EDI, EDX, ESI, mov } from '../helpers/asm.ts';
+import { code, EAX, ECX, EDI, EDX, ESI, inc, mov } from '../helpers/asm.ts';
 
 const START = 0x10000;
 const PORT = 0x300;
@@ -57,6 +57,27 @@ test('an access that says what it moved ends the round by itself', async (t) => 
 		const before = cpu.instructions;
 		cpu.runSlice();
 		t.true(cpu.instructions - before <= 4, `${cpu.instructions - before} instructions, ${time} time`);
+	}
+});
+
+test('a write to a port is made again as often as the device asks, and once for each time that it does not', async (t) => {
+	for (const time of ['real', 'virtual'] as const) {
+		const body = [0xee, 0x66, 0xef, ...inc(0x20000), 0x49];
+		const program = [...mov(ECX, 300_000), ...body, 0x75, -(body.length + 2) & 0xff];
+		const { cpu } = await machine(time, program, 0);
+		let bytes = 0;
+		let words = 0;
+		cpu.ports.map(PORT, 4, {
+			write8: () => {
+				if (++bytes % 3 !== 0) cpu.again();
+			},
+			write16: () => {
+				if (++words % 2 !== 0) cpu.again();
+			},
+		});
+		while (cpu.dma.read32(0x20000) < 600_000) cpu.runSlice();
+		t.true(cpu.dma.read32(0x20000) <= bytes / 3 && bytes / 3 <= cpu.dma.read32(0x20000) + 1);
+		t.true(Math.abs(words / 2 - bytes / 3) <= 1);
 	}
 });
 

@@ -30,6 +30,7 @@ function rig(): Rig {
 		defer: (work: () => void) => fake.host.defer(work),
 		overdue: false,
 		spent: (bytes: number) => fake.host.spent(bytes),
+		again: () => fake.host.again(),
 		ports: fake.ports,
 		mmio: fake.mmio,
 		irq: (line: number) => fake.irqs[line],

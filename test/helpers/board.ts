@@ -91,6 +91,11 @@ export class FakeHost implements Host {
 	spent(bytes: number): void {
 		this.bytesSpent += bytes;
 	}
+	/** Writes to ports that the guest has had to make once more. */
+	repeats = 0;
+	again(): void {
+		this.repeats++;
+	}
 	/** Runs deferred work, and what that defers, until none is left; a device that defers for ever fails the test. */
 	settle(): void {
 		for (let round = 0; this.#deferred.length > 0; round++) {
@@ -199,6 +204,17 @@ function check(value: number, width: Width, range: Range): number {
 
 export class FakePorts implements PortSpace {
 	readonly #space = new Space();
+	readonly #host: FakeHost;
+	constructor(host: FakeHost) {
+		this.#host = host;
+	}
+	/** As the CPU does, with each write that asks for it once more. */
+	#write(port: number, width: Width, value: number): void {
+		for (let repeats = -1; repeats !== this.#host.repeats; ) {
+			repeats = this.#host.repeats;
+			this.#space.write(port, width, value);
+		}
+	}
 	map(base: number, size: number, handler: IoHandler, name = ''): Mapping {
 		if (!(base >= 0 && size > 0 && base + size <= 0x10000)) throw new RangeError(`ports ${base}+${size}`);
 		return this.#space.add({ base, size, handler, name });
@@ -217,13 +233,13 @@ export class FakePorts implements PortSpace {
 		return this.#space.read(port, 4);
 	}
 	out8(port: number, value: number): void {
-		this.#space.write(port, 1, value);
+		this.#write(port, 1, value);
 	}
 	out16(port: number, value: number): void {
-		this.#space.write(port, 2, value);
+		this.#write(port, 2, value);
 	}
 	out32(port: number, value: number): void {
-		this.#space.write(port, 4, value);
+		this.#write(port, 4, value);
 	}
 }
 
@@ -312,12 +328,13 @@ export class FakeVideoMemory implements VideoMemory {
 /** All of it together: what a device test usually wants. */
 export class FakeBoard {
 	readonly host: FakeHost;
-	readonly ports = new FakePorts();
+	readonly ports: FakePorts;
 	readonly mmio: FakeMmio;
 	/** ISA interrupt lines 0..15. */
 	readonly irqs: readonly FakeIrq[] = Array.from({ length: 16 }, () => new FakeIrq());
 	constructor(options: { readonly memory?: number; readonly wall?: number } = {}) {
 		this.host = new FakeHost(options.memory, options.wall);
+		this.ports = new FakePorts(this.host);
 		this.mmio = new FakeMmio(this.host.dma);
 	}
 }

@@ -89,21 +89,20 @@ export class DrawingSink implements DisplaySink {
 		this.calls.push(`monitorsConfig ${maxAllowed}`);
 		this.heads = heads;
 	}
-	readSurface(id: number, area: Rect): Uint8Array | undefined {
+	readSurface(id: number, area: Rect, into: Uint8Array, to: number, stride: number): boolean {
 		const surface = this.surfaces.get(id);
-		if (!surface) return undefined;
+		if (!surface) return false;
 		const { left, top, right, bottom } = area;
 		if (left < 0 || top < 0 || right > surface.width || bottom > surface.height || left >= right || top >= bottom)
-			return undefined;
+			return false;
 		const bpp = bits(surface.format);
 		const pitch = Math.ceil((surface.width * bpp) / 8);
 		const row = Math.ceil(((right - left) * bpp) / 8);
-		const out = new Uint8Array(row * (bottom - top));
 		for (let y = top; y < bottom; y++) {
 			const at = y * pitch + (left * bpp) / 8;
-			out.set(surface.raw.subarray(at, at + row), (y - top) * row);
+			into.set(surface.raw.subarray(at, at + row), to + (y - top) * stride);
 		}
-		return out;
+		return true;
 	}
 
 	/** 0x00RRGGBB of one pixel of the primary surface. */

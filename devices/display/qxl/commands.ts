@@ -1,13 +1,14 @@
 /** The guest's commands: both rings, what each command does, and its way back to the guest. qxl_dev.h, QXLCommand and on. */
 import {
 	type DisplaySink,
+	type Drawable,
 	GuestFault,
 	guestError,
 	type StateValue,
 	tracePoints,
 	WireError,
 } from '../../../src/core/index.ts';
-import { costOf } from './cost.ts';
+import { CLIP_RECT, costOf, readsItself } from './cost.ts';
 import { type CursorState, runCursorCommand } from './cursor.ts';
 import { type Compat, readDrawable, rect } from './drawable.ts';
 import { CommandError, GuestBug, GuestReader } from './guest-reader.ts';
@@ -39,6 +40,8 @@ const trace = tracePoints('qxl', {
 
 /** Commands of one ring in one go: two rings full. */
 const MAX_TURNS = 64;
+/** What is drawn in one go, bytes as costOf counts them: a drawing that costs more comes in bands. */
+const BAND_BYTES = 16 << 20;
 /** Dropped commands that are logged one by one; after them only every thousandth. */
 const LOGGED_DROPS = 10;
 
@@ -53,7 +56,15 @@ export interface CommandHost {
 	readonly setUpdateId: (id: number) => void;
 }
 
+interface Rest {
+	readonly drawable: Drawable;
+	readonly address: bigint;
+	top: number;
+}
+
 export class Commands {
+	/** Commands taken off the rings since power-on. */
+	taken = 0;
 	readonly reader: GuestReader;
 	readonly surfaces: SurfaceTable;
 	readonly release: ReleaseQueue;
@@ -70,6 +81,8 @@ export class Commands {
 	readonly #creates = new Map<number, bigint>();
 	/** Pixels drawn since process() began, counted in bytes. */
 	#drawn = 0;
+	/** A drawing too large for one go, where the command lies, and the row that is drawn next. */
+	#rest: Rest | undefined;
 	/** The command under way is not given back when it is done. */
 	#kept = false;
 	#dropped = 0;
@@ -92,28 +105,16 @@ export class Commands {
 		this.compat = undefined;
 		this.surfaces.clear();
 		this.#creates.clear();
+		this.#rest = undefined;
 		this.release.reset();
 		this.#cursor = noCursor();
 	}
 
 	/**
 	 * Both rings until they are empty, or until `budget` bytes have been copied and drawn. True: there is more to do after
-	 * the guest's next turn.
+	 * the guest's next turn. Throws GuestBug.
 	 */
 	process(budget: number): boolean {
-		return this.#process(() => this.#done > budget, false);
-	}
-
-	/**
-	 * Both rings until they are empty. Copying stops at `copied` bytes and drawing at `drawn`: what is beyond is given
-	 * back undrawn, for no guest has that many to show. True: the guest added more than that.
-	 */
-	drain(copied: number, drawn: number): boolean {
-		return this.#process(() => this.reader.copied > copied || this.#drawn > drawn, true);
-	}
-
-	/** Throws GuestBug. */
-	#process(full: () => boolean, final: boolean): boolean {
 		this.takeDone();
 		let more = false;
 		for (const [ring, event] of this.#rings) {
@@ -122,11 +123,12 @@ export class Commands {
 			do {
 				for (; ring.count > 0 && turns > 0; turns--) {
 					if (ring.count > COMMAND_RING_SIZE) throw new GuestBug(`ring holds ${ring.count} commands`);
-					const drop = full();
-					if (drop && !final) break;
+					while (this.#rest && this.#done <= budget) this.#drawRest(this.#rest);
+					if (this.#done > budget) break;
 					const { data, type } = ring.peek();
 					const notify = ring.pop();
-					this.#command(type, data, drop);
+					this.taken++;
+					this.#command(type, data);
 					if (notify) this.#host.sendEvents(event);
 				}
 				if (ring.count > 0) {
@@ -135,7 +137,8 @@ export class Commands {
 				}
 			} while (!ring.wait());
 		}
-		return more;
+		while (this.#rest && this.#done <= budget) this.#drawRest(this.#rest);
+		return more || this.#rest !== undefined;
 	}
 
 	/** Bytes copied and drawn since it was last asked, or since the rings were last looked at. */
@@ -159,12 +162,11 @@ export class Commands {
 		}
 	}
 
-	#command(type: number, data: bigint, drop: boolean): void {
+	#command(type: number, data: bigint): void {
 		if (type === Cmd.nop) return;
 		this.#kept = false;
 		try {
-			if (drop) this.#drop('more pixels in the ring than anybody shows');
-			else this.attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
+			this.attempt(COMMAND_NAMES[type] ?? `command of type ${type}`, () => this.#execute(type, data));
 		} finally {
 			// Pixels were copied out, so the guest gets everything back at once, whatever became of the command.
 			if (!this.#kept) this.#giveBack(data);
@@ -221,8 +223,39 @@ export class Commands {
 		}
 		const { left, top, right, bottom } = drawable.box;
 		trace.draw(drawable.op, drawable.surfaceId, left, top, right, bottom);
-		this.#drawn += costOf(drawable, this.surfaces.get(drawable.surfaceId));
-		this.#host.sink.draw(drawable);
+		const cost = costOf(drawable, this.surfaces.get(drawable.surfaceId));
+		if (cost > BAND_BYTES && !readsItself(drawable)) {
+			this.#rest = { drawable, address, top };
+			this.#kept = true;
+			this.#drawRest(this.#rest);
+		} else {
+			this.#drawn += cost;
+			this.#host.sink.draw(drawable);
+		}
+	}
+
+	/** Draws as many rows as one go may cost; the command is given back with the last of them. */
+	#drawRest(rest: Rest): void {
+		const { drawable, address, top } = rest;
+		const { box, clip, surfaceId } = drawable;
+		const rows = box.bottom - box.top;
+		const row = costOf({ ...drawable, clip: undefined }, this.surfaces.get(surfaceId)) / rows;
+		rest.top = Math.min(box.bottom, top + Math.max(1, Math.floor(BAND_BYTES / row)));
+		const band = (clip ?? [box]).flatMap((r) => {
+			const [from, to] = [Math.max(r.top, top), Math.min(r.bottom, rest.top)];
+			return from < to ? [{ left: r.left, top: from, right: r.right, bottom: to }] : [];
+		});
+		this.#drawn += row * (rest.top - top) + (clip?.length ?? 0) * CLIP_RECT;
+		const last = rest.top === box.bottom;
+		if (last) this.#rest = undefined;
+		try {
+			if (band.length > 0) this.#host.sink.draw({ ...drawable, clip: band });
+		} catch (error) {
+			this.#rest = undefined;
+			this.#giveBack(address);
+			throw error;
+		}
+		if (last) this.#giveBack(address);
 	}
 
 	#surface(address: bigint): void {
@@ -250,6 +283,7 @@ export class Commands {
 	}
 
 	save(): { [key: string]: StateValue } {
+		while (this.#rest) this.#drawRest(this.#rest);
 		const { shape, x, y, visible } = this.#cursor;
 		return {
 			surfaces: this.surfaces.save(),
@@ -267,6 +301,7 @@ export class Commands {
 		this.release.restore(part('release'));
 		this.compat = state.compat ? { narrow: part('compat').narrow === true } : undefined;
 		this.#creates.clear();
+		this.#rest = undefined;
 		for (const { id, address } of (state.creates ?? []) as { id: number; address: bigint }[])
 			this.#creates.set(id, address);
 		const cursor = part('cursor');

@@ -32,8 +32,6 @@ export interface Adapter {
 	readonly ramBase: number;
 	/** Rings are looked at soon. */
 	kick(): void;
-	/** Everything in the rings is done now. */
-	drainRings(): void;
 	sendEvents(events: number): void;
 	updateIrq(): void;
 	hardReset(): void;
@@ -71,7 +69,7 @@ export class IoCommands {
 		this.#sizes = sizes;
 	}
 
-	/** Throws GuestBug when the guest breaks a rule. */
+	/** All that must be done before has been: see AFTER_RINGS. Throws GuestBug when the guest breaks a rule. */
 	run(port: number, value: number): void {
 		switch (port) {
 			case Io.notifyCmd:
@@ -86,7 +84,6 @@ export class IoCommands {
 				return;
 			case Io.notifyOom:
 				if (!this.#commands.release.drained) return;
-				this.#adapter.drainRings();
 				this.#commands.release.flush();
 				return;
 			case Io.reset:
@@ -116,11 +113,9 @@ export class IoCommands {
 				return;
 			case Io.destroySurfaceWait:
 				if (value >= SURFACES) throw new GuestBug(`surface ${value} is destroyed, there are ${SURFACES}`);
-				this.#adapter.drainRings();
 				this.#commands.destroySurface(value);
 				return;
 			case Io.destroyAllSurfaces:
-				this.#adapter.drainRings();
 				for (const id of this.#commands.surfaces.ids) this.#commands.destroySurface(id);
 				this.#adapter.mode = 'undefined';
 				return;
@@ -197,7 +192,6 @@ export class IoCommands {
 	#destroyPrimary(): void {
 		if (this.#adapter.mode !== 'native' && this.#adapter.mode !== 'compat') return;
 		trace.destroy_primary();
-		this.#adapter.drainRings();
 		this.#commands.destroySurface(0);
 		this.#adapter.mode = 'undefined';
 	}
@@ -214,13 +208,11 @@ export class IoCommands {
 		}
 		if (left < 0 || top < 0 || left > right || top > bottom)
 			throw new GuestBug(`update of area ${left},${top}..${right},${bottom}`);
-		this.#adapter.drainRings();
 		this.#commands.attempt('update_area', () => this.#commands.surfaces.writeBack(id, { left, top, right, bottom }));
 	}
 
 	/** Every surface's pixels to where the guest keeps them, before it sleeps. */
 	#flushSurfaces(): void {
-		this.#adapter.drainRings();
 		for (const id of this.#commands.surfaces.ids) {
 			const { width, height } = this.#commands.surfaces.get(id) ?? { width: 0, height: 0 };
 			const all = { left: 0, top: 0, right: width, bottom: height };

@@ -26,6 +26,20 @@ const SYNC_OF: ReadonlyMap<number, number> = new Map([
 	[Io.monitorsConfigAsync, Io.monitorsConfigAsync],
 ]);
 
+/** Ports for what comes after all commands in the rings. */
+export const AFTER_RINGS: ReadonlySet<number> = new Set([
+	Io.updateArea,
+	Io.updateAreaAsync,
+	Io.notifyOom,
+	Io.destroyPrimary,
+	Io.destroyPrimaryAsync,
+	Io.destroySurfaceWait,
+	Io.destroySurfaceAsync,
+	Io.destroyAllSurfaces,
+	Io.destroyAllSurfacesAsync,
+	Io.flushSurfacesAsync,
+]);
+
 /** What an asynchronous port does, by port; undefined for a synchronous one. */
 export function syncOf(port: number): number | undefined {
 	return SYNC_OF.get(port);

@@ -24,9 +24,9 @@ import { Commands } from './commands.ts';
 import { GuestBug } from './guest-reader.ts';
 import { Heads } from './heads.ts';
 import { type Adapter, IoCommands, type Mode } from './io-commands.ts';
-import { Interrupt, IO_SIZE, Io } from './layout.ts';
+import { COMMAND_RING_SIZE, Interrupt, IO_SIZE, Io } from './layout.ts';
 import { Memslots } from './memslots.ts';
-import { syncOf, VGA_PORTS } from './ports.ts';
+import { AFTER_RINGS, syncOf, VGA_PORTS } from './ports.ts';
 import { RamHeader } from './ram-header.ts';
 import { type ClientHead, QxlRom, ROM_SIZE } from './rom.ts';
 
@@ -51,8 +51,8 @@ const BAR_IO = 3;
 const NO_ASYNC = -1;
 /** Bytes copied out of the guest and drawn before it gets another turn. */
 const TURN_BYTES = 16 * MIB;
-/** What may be drawn while the guest waits for it, bytes: more than thirty screens of 4096x2160. */
-const DRAIN_BYTES = 1024 * MIB;
+/** Commands that a guest waits for at most: two full rings. */
+const MOST_WAITED_FOR = 2 * COMMAND_RING_SIZE;
 
 /** Lower 32 bits all ones: what old drivers write to int_mask when they mean "whatever". */
 const ALL_EVENTS = 0xffffffff;
@@ -99,6 +99,8 @@ export class QxlVga implements Device, DisplayClientEvents {
 	#currentAsync: number = NO_ASYNC;
 	/** Ring work is deferred already. */
 	#kicked = false;
+	/** Commands taken when the guest first made the write that it repeats now; -1 while it repeats none. */
+	#waitsSince = -1;
 	/** Counts resets, so that work deferred before one does nothing after it. */
 	#epoch = 0;
 
@@ -202,6 +204,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 		}
 		this.#commands.takeDone();
 		this.#guarded(() => {
+			if (AFTER_RINGS.has(port) && this.#waitsForRings()) return;
 			if (sync === undefined) {
 				this.#io.run(port, value);
 				return;
@@ -240,7 +243,6 @@ export class QxlVga implements Device, DisplayClientEvents {
 				return qxl.pci.barAddress(BAR_RAM);
 			},
 			kick: () => this.#kick(),
-			drainRings: () => this.#drainRings(),
 			sendEvents: (events) => this.#sendEvents(events),
 			updateIrq: () => this.#updateIrq(),
 			hardReset: () => this.#hardReset(),
@@ -259,25 +261,36 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#kicked = true;
 		this.#parts.host.defer(() => {
 			this.#kicked = false;
-			this.#guarded(() => this.#processRings(() => this.#commands.process(TURN_BYTES)));
+			this.#guarded(() => this.#processRings());
 		});
 	}
 
-	/** Everything in the rings is done before what the guest asks for now. */
-	#drainRings(): void {
-		this.#processRings(() => this.#commands.drain(this.#commands.reader.limit, DRAIN_BYTES));
+	/**
+	 * A turn of the rings, before something that the guest wants done after all that is in them. True: there is more, and
+	 * the guest makes its write again. It is let go on after two full rings, for commands can make the device itself write
+	 * on them.
+	 */
+	#waitsForRings(): boolean {
+		if (this.#waitsSince < 0) this.#waitsSince = this.#commands.taken;
+		if (this.#processRings() && this.#commands.taken - this.#waitsSince <= MOST_WAITED_FOR) {
+			this.#parts.host.again();
+			return true;
+		}
+		this.#waitsSince = -1;
+		return false;
 	}
 
-	/** `work` tells whether more is left. */
-	#processRings(work: () => boolean): void {
-		if (this.#mode === 'vga' || this.#guestBug) return;
+	/** A turn of both rings; tells whether more is left. */
+	#processRings(): boolean {
+		if (this.#mode === 'vga' || this.#guestBug) return false;
 		// A command that fails by the host's fault is gone; those behind it still have their turn.
 		let more = true;
 		try {
-			more = work();
+			more = this.#commands.process(TURN_BYTES);
 		} finally {
 			if (more) this.#kick();
 		}
+		return more;
 	}
 
 	// --- interrupts, errors, reset ------------------------------------------------------------------------------
@@ -312,6 +325,7 @@ export class QxlVga implements Device, DisplayClientEvents {
 		this.#epoch++;
 		this.#guestBug = false;
 		this.#currentAsync = NO_ASYNC;
+		this.#waitsSince = -1;
 		this.#heads.reset();
 		this.#commands.reset();
 		this.#slots.clear();

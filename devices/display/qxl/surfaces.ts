@@ -58,7 +58,8 @@ export class SurfaceTable {
 		const made: SurfaceShape = { width, height, stride, data, format: format as SurfaceFormat };
 		this.#shapes.set(id, made);
 		this.#bytes += size;
-		if (keepData) this.#reader.copied += size;
+		// Pixels are made whether or not there are any to take over.
+		this.#reader.copied += size;
 		const pixels = keepData ? pack(made, rowBytes(width, bits), memory) : undefined;
 		this.#sink.surfaceCreate({ id, width, height, format: made.format, pixels });
 	}
@@ -88,7 +89,9 @@ export class SurfaceTable {
 		if (!shape || area.left < 0 || area.top < 0 || area.right > shape.width || area.bottom > shape.height)
 			return undefined;
 		if (area.left >= area.right || area.top >= area.bottom) return undefined;
-		return this.#sink.readSurface(id, area);
+		const row = rowBytes(area.right - area.left, surfaceBits(shape.format) ?? 0);
+		const pixels = new Uint8Array(row * (area.bottom - area.top));
+		return this.#sink.readSurface(id, area, pixels, 0, row) ? pixels : undefined;
 	}
 
 	/** Writes what has been drawn in `area` back to the guest's memory. Throws GuestFault if that is gone. */
@@ -104,16 +107,11 @@ export class SurfaceTable {
 			right: Math.min(shape.width, Math.ceil(area.right / grain) * grain),
 			bottom: Math.min(shape.height, area.bottom),
 		};
-		const pixels = this.read(id, clipped);
-		if (!pixels) return;
-		this.#reader.copied += pixels.length;
+		if (clipped.left >= clipped.right || clipped.top >= clipped.bottom) return;
 		const memory = this.#reader.slots.resolve(shape.data, Math.abs(shape.stride) * shape.height);
-		const row = rowBytes(clipped.right - clipped.left, bits);
-		const skip = (clipped.left * bits) / 8;
-		for (let y = clipped.top; y < clipped.bottom; y++) {
-			const at = (y - clipped.top) * row;
-			memory.set(pixels.subarray(at, at + row), rowOffset(shape, y) + skip);
-		}
+		const at = rowOffset(shape, clipped.top) + (clipped.left * bits) / 8;
+		if (this.#sink.readSurface(id, clipped, memory, at, shape.stride))
+			this.#reader.copied += rowBytes(clipped.right - clipped.left, bits) * (clipped.bottom - clipped.top);
 	}
 
 	/** Shapes and pixels. */
@@ -125,7 +123,7 @@ export class SurfaceTable {
 			format,
 			stride,
 			data,
-			pixels: this.#sink.readSurface(id, { left: 0, top: 0, right: width, bottom: height }) ?? null,
+			pixels: this.read(id, { left: 0, top: 0, right: width, bottom: height }) ?? null,
 		}));
 	}
 

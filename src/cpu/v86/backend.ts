@@ -15,7 +15,7 @@ import { GuardedInputs } from './inputs.ts';
 import { Instructions } from './instructions.ts';
 import { IrqLines } from './irq.ts';
 import { Jit } from './jit.ts';
-import { ACPI_ENABLED, FLAGS, IN_HLT, STATE_END, STATE_START } from './layout.ts';
+import { ACPI_ENABLED, FLAGS, IN_HLT, INSTRUCTION_POINTER, PREVIOUS_IP, STATE_END, STATE_START } from './layout.ts';
 import { GuestRam, LinearMemory } from './memory.ts';
 import { Messages } from './messages.ts';
 import { Mmio } from './mmio.ts';
@@ -180,6 +180,7 @@ export class V86Backend implements CpuBackend {
 			exports.reset_cpu();
 			this.#controllers.reset();
 		}
+		this.#access.slowVideo = !this.#video.fast;
 		this.#instructions.total = 0;
 		this.#time.set({ ns: 0, wall: this.#time.wall(), read: false });
 		this.#tsc.offset = 0n;
@@ -227,6 +228,13 @@ export class V86Backend implements CpuBackend {
 		if (!this.#access.busy) return;
 		this.#access.spent(bytes);
 		this.#time.spend(bytes);
+	}
+
+	again(): void {
+		if (!this.#access.busy) return;
+		const { u32 } = this.#memory;
+		u32[INSTRUCTION_POINTER / 4] = u32[PREVIOUS_IP / 4];
+		this.#instructions.hurry();
 	}
 
 	runSlice(): number {

@@ -5,7 +5,7 @@
  */
 import type { Bitmap, Brush, Drawable, Image, Mask, Point, Rect, SurfaceFormat } from '../../core/index.ts';
 import { BitmapFormat, SurfaceFormat as Format } from '../../core/index.ts';
-import { fromSurfaceBytes, isWhole, rowOffset, surfaceColor, surfaceRowBytes, writeRow } from './pixels.ts';
+import { fromSurfaceBytes, isWhole, rowOffset, surfaceColor, writeRow } from './pixels.ts';
 import { intersect, isEmpty, join, region, translate } from './region.ts';
 import { copyRop, type Rop, rop, ropBlackness, ropInvers, ropWhiteness } from './rop.ts';
 import { blend, Columns, within } from './scale.ts';
@@ -119,16 +119,17 @@ export class Canvas {
 		return out;
 	}
 
-	/** A copy of `rect` in the surface's own format, rows packed; undefined if it leaves the canvas or is empty. */
-	readOwn(rect: Rect): Uint8Array | undefined {
+	/**
+	 * Writes the pixels of `rect` in the surface's own format into `out`, the first row at byte `at` and `stride` bytes
+	 * from a row to the next. False, with nothing written, if `rect` leaves the canvas or is empty.
+	 */
+	readOwn(rect: Rect, out: Uint8Array, at: number, stride: number): boolean {
 		if (isEmpty(rect) || rect.left < 0 || rect.top < 0 || rect.right > this.width || rect.bottom > this.height)
-			return undefined;
+			return false;
 		const width = rect.right - rect.left;
-		const stride = surfaceRowBytes(this.format, width);
-		const out = new Uint8Array(stride * (rect.bottom - rect.top));
 		for (let y = rect.top; y < rect.bottom; y++)
-			writeRow(this.pixels, y * this.width + rect.left, width, this.format, out, (y - rect.top) * stride);
-		return out;
+			writeRow(this.pixels, y * this.width + rect.left, width, this.format, out, at + (y - rect.top) * stride);
+		return true;
 	}
 
 	/** Draws in `rects`, or where the mask has its bits set. False if the mask is none. */
@@ -185,15 +186,17 @@ export class Canvas {
 
 	#tiles(rects: readonly Rect[], tile: Source, pos: Point, r: Rop): void {
 		for (const rect of rects) {
+			const count = rect.right - rect.left;
+			const tileX = modulo(rect.left - pos.x, tile.width);
+			const first = Math.min(count, tile.width - tileX);
+			const once = Math.min(count, tile.width);
 			for (let y = rect.top; y < rect.bottom; y++) {
 				const tileY = modulo(y - pos.y, tile.height);
-				for (let x = rect.left; x < rect.right; ) {
-					const tileX = modulo(x - pos.x, tile.width);
-					const count = Math.min(rect.right - x, tile.width - tileX);
-					tile.row(tileX, tileY, count, this.#line, 0);
-					this.#put(x, y, count, r);
-					x += count;
-				}
+				tile.row(tileX, tileY, first, this.#line, 0);
+				if (first < once) tile.row(0, tileY, once - first, this.#line, first);
+				// What has been written repeats itself, and each copy of it doubles that.
+				for (let done = once; done < count; done *= 2) this.#line.copyWithin(done, 0, Math.min(done, count - done));
+				this.#put(rect.left, y, count, r);
 			}
 		}
 	}

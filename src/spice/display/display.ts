@@ -169,8 +169,8 @@ export class Display implements DisplaySink, CursorSource {
 		for (const listener of this.#listeners) listener.monitors();
 	}
 
-	readSurface(id: number, rect: Rect): Uint8Array | undefined {
-		return this.#surfaces.get(id)?.readOwn(rect);
+	readSurface(id: number, rect: Rect, into: Uint8Array, at: number, stride: number): boolean {
+		return this.#surfaces.get(id)?.readOwn(rect, into, at, stride) ?? false;
 	}
 
 	/** The primary surface, or the part of it that head number `head` shows. Without a surface: one black pixel. */

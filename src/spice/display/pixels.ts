@@ -182,7 +182,10 @@ export function writeRow(
 ): void {
 	switch (format) {
 		case SurfaceFormat.a1:
-			for (let i = 0; i < count; i++) if (from[at + i] & 1) out[to + (i >> 3)] |= 1 << (i & 7);
+			for (let i = 0; i < count; i++) {
+				if ((i & 7) === 0) out[to + (i >> 3)] = 0;
+				if (from[at + i] & 1) out[to + (i >> 3)] |= 1 << (i & 7);
+			}
 			return;
 		case SurfaceFormat.a8:
 			for (let i = 0; i < count; i++) out[to + i] = from[at + i];
@@ -215,13 +218,14 @@ export function fromSurfaceBytes(
 		new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes.subarray(0, out.byteLength));
 		return;
 	}
+	const widen = format === SurfaceFormat.rgb565 ? widen565 : widen555;
 	for (let y = 0; y < height && (y + 1) * stride <= bytes.length; y++) {
-		for (let x = 0; x < width; x++) {
-			let v: number;
-			if (format === SurfaceFormat.a1) v = (bytes[y * stride + (x >> 3)] >> (x & 7)) & 1;
-			else if (format === SurfaceFormat.a8) v = bytes[y * stride + x];
-			else v = bytes[y * stride + x * 2] | (bytes[y * stride + x * 2 + 1] << 8);
-			out[y * width + x] = surfaceColor(format, v);
-		}
+		const row = y * stride;
+		const to = y * width;
+		if (format === SurfaceFormat.a1)
+			for (let x = 0; x < width; x++) out[to + x] = -((bytes[row + (x >> 3)] >> (x & 7)) & 1);
+		else if (format === SurfaceFormat.a8)
+			for (let x = 0; x < width; x++) out[to + x] = Math.imul(bytes[row + x], 0x01010101);
+		else for (let x = 0; x < width; x++) out[to + x] = widen(bytes[row + x * 2] | (bytes[row + x * 2 + 1] << 8));
 	}
 }

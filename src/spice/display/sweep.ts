@@ -17,18 +17,29 @@ interface Band {
  * than `most` rectangles.
  */
 export function union(rects: readonly Rect[], most: number): Rect[] | undefined {
-	const columns = edges(rects.flatMap((r) => [r.left, r.right]));
-	const rows = edges(rects.flatMap((r) => [r.top, r.bottom]));
-	const place = new Map(columns.map((x, i) => [x, i]));
-	const starts = [...rects].sort((a, b) => a.top - b.top);
-	const ends = [...rects].sort((a, b) => a.bottom - b.bottom);
+	const count = rects.length;
+	const xs = new Int32Array(2 * count);
+	const ys = new Int32Array(2 * count);
+	for (const [i, r] of rects.entries()) {
+		xs[i] = r.left;
+		xs[count + i] = r.right;
+		ys[i] = r.top;
+		ys[count + i] = r.bottom;
+	}
+	const columns = edges(xs);
+	const rows = edges(ys);
+	const [left, right] = [placesOf(xs.subarray(0, count), columns), placesOf(xs.subarray(count), columns)];
+	const starts = order(placesOf(ys.subarray(0, count), rows), rows.length);
+	const ends = order(placesOf(ys.subarray(count), rows), rows.length);
 	const covered = new Coverage(columns);
 	const out: Band[] = [];
 	let above: Band[] = [];
 	for (let i = 0, start = 0, end = 0; i + 1 < rows.length; i++) {
 		const top = rows[i];
-		for (; end < ends.length && ends[end].bottom === top; end++) covered.add(place, ends[end], -1);
-		for (; start < starts.length && starts[start].top === top; start++) covered.add(place, starts[start], 1);
+		for (; end < ends.length && rects[ends[end]].bottom === top; end++)
+			covered.add(left[ends[end]], right[ends[end]], -1);
+		for (; start < starts.length && rects[starts[start]].top === top; start++)
+			covered.add(left[starts[start]], right[starts[start]], 1);
 		const band = covered.spans(top, rows[i + 1], most);
 		if (band === undefined) return undefined;
 		if (continues(above, band)) {
@@ -42,8 +53,38 @@ export function union(rects: readonly Rect[], most: number): Rect[] | undefined 
 	return out;
 }
 
-function edges(values: readonly number[]): number[] {
-	return [...new Set(values)].sort((a, b) => a - b);
+/** `values` in ascending order, each once. */
+function edges(values: Int32Array): Int32Array {
+	const sorted = values.slice().sort();
+	let count = 0;
+	for (let i = 0; i < sorted.length; i++)
+		if (count === 0 || sorted[i] !== sorted[count - 1]) sorted[count++] = sorted[i];
+	return sorted.subarray(0, count);
+}
+
+/** Where each of `values` stands among `edges`. */
+function placesOf(values: Int32Array, edges: Int32Array): Int32Array {
+	const places = new Int32Array(values.length);
+	for (let i = 0; i < values.length; i++) {
+		let from = 0;
+		for (let to = edges.length; to - from > 1; ) {
+			const middle = (from + to) >> 1;
+			if (edges[middle] <= values[i]) from = middle;
+			else to = middle;
+		}
+		places[i] = from;
+	}
+	return places;
+}
+
+/** Indices into `places`, by ascending place below `end`: a counting sort. */
+function order(places: Int32Array, end: number): Int32Array {
+	const next = new Int32Array(end + 1);
+	for (let i = 0; i < places.length; i++) next[places[i] + 1]++;
+	for (let place = 0; place < end; place++) next[place + 1] += next[place];
+	const out = new Int32Array(places.length);
+	for (let i = 0; i < places.length; i++) out[next[places[i]]++] = i;
+	return out;
 }
 
 /** Whether a band shows the same columns as the one right above it. */
@@ -54,20 +95,20 @@ function continues(above: readonly Band[], band: readonly Band[]): boolean {
 
 /** How often each stretch between two neighbouring columns is covered. */
 class Coverage {
-	readonly #columns: readonly number[];
+	readonly #columns: Int32Array;
 	/** By node of the tree, whose children are 2n and 2n + 1: rectangles over the whole node, and whether any is below. */
 	readonly #whole: Int32Array;
 	readonly #any: Uint8Array;
 
-	constructor(columns: readonly number[]) {
+	constructor(columns: Int32Array) {
 		this.#columns = columns;
 		this.#whole = new Int32Array(4 * columns.length);
 		this.#any = new Uint8Array(4 * columns.length);
 	}
 
-	/** Adds `by` to the stretches of a rectangle whose edges are at `place` in the columns. */
-	add(place: ReadonlyMap<number, number>, { left, right }: Rect, by: number): void {
-		this.#add(1, 0, this.#columns.length - 1, place.get(left) ?? 0, place.get(right) ?? 0, by);
+	/** Adds `by` to the stretches between two columns, given by their places. */
+	add(left: number, right: number, by: number): void {
+		this.#add(1, 0, this.#columns.length - 1, left, right, by);
 	}
 
 	#add(node: number, from: number, to: number, left: number, right: number, by: number): void {

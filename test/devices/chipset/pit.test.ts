@@ -287,7 +287,7 @@ test('an edge is not lost when time runs on while a short count is written', (t)
 		timer: (fire: () => void) => clock.timer(fire),
 	};
 	new Pit(
-		{ clock: slow, dma: board.host.dma, defer: () => {}, overdue: false, spent: () => {} },
+		{ clock: slow, dma: board.host.dma, defer: () => {}, overdue: false, spent: () => {}, again: () => {} },
 		board.ports,
 		board.irqs[0],
 	);

@@ -172,7 +172,14 @@ test('the calendar of the host may jump', (t) => {
 	const board = new FakeBoard();
 	const { clock } = board.host;
 	const jumping = { now: () => clock.now(), wall: () => wall, timer: (fire: () => void) => clock.timer(fire) };
-	const host = { clock: jumping, dma: board.host.dma, defer: () => {}, overdue: false, spent: () => {} };
+	const host = {
+		clock: jumping,
+		dma: board.host.dma,
+		defer: () => {},
+		overdue: false,
+		spent: () => {},
+		again: () => {},
+	};
 	const rtc = new Rtc(host, board.ports, board.irqs[8]);
 	const year = () => {
 		board.ports.out8(0x70, 9);

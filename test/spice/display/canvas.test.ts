@@ -209,9 +209,15 @@ test('content in any surface format comes back as it went in', (t) => {
 		if (format === SurfaceFormat.rgb555) for (let i = 1; i < content.length; i += 2) content[i] &= 0x7f;
 		if (format === SurfaceFormat.a1) for (let y = 0; y < 5; y++) content[y * 3 + 2] &= 1;
 		const canvas = new Canvas(17, 5, format, content.slice());
-		t.deepEqual(canvas.readOwn(rect(0, 0, 17, 5)), content, `format ${format}`);
-		t.is(canvas.readOwn(rect(1, 0, 17, 5)), undefined);
-		t.is(canvas.readOwn(rect(3, 3, 0, 1)), undefined);
+		const row = stride[format];
+		const back = new Uint8Array(content.length).fill(0xff);
+		t.true(canvas.readOwn(rect(0, 0, 17, 5), back, 0, row));
+		t.deepEqual(back, content, `format ${format}`);
+		const turned = new Uint8Array(content.length);
+		t.true(canvas.readOwn(rect(0, 0, 17, 5), turned, 4 * row, -row));
+		t.deepEqual(turned.subarray(4 * row), content.subarray(0, row), 'the bottom row first');
+		t.false(canvas.readOwn(rect(1, 0, 17, 5), back, 0, row));
+		t.false(canvas.readOwn(rect(3, 3, 0, 1), back, 0, row));
 	}
 });
 
@@ -223,7 +229,8 @@ test('16-bit surfaces: raster operations work on the guest bits', (t) => {
 			const box = rect(0, 0, 1, 1);
 			const d: Drawable = { ...base, op: 'fill', box, brush: solid(0x5ac3), rop };
 			t.true(canvas.draw(d, [box], () => undefined));
-			const own = canvas.readOwn(box) ?? new Uint8Array(2);
+			const own = new Uint8Array(2);
+			t.true(canvas.readOwn(box, own, 0, 2));
 			const expected = combine(rop, 0x5ac3, 0x359c, Ropd.inversBrush, Ropd.inversDest) & mask;
 			t.is(own[0] | (own[1] << 8), expected, `format ${format} rop ${rop}`);
 		}

@@ -230,6 +230,82 @@ static void qxl_update(void)
 	for (;;) out8(io + 2, 0);
 }
 
+/* 32 inversions of a screen of 4 megapixels, and then what waits for all of them. */
+static void qxl_full(void)
+{
+	u32 io = qxl_io(), ram = qxl_ram(), header = ram + HEADER, drawable = 56 << 20;
+	enum { SIDE = 2000 };
+	out8(io + 5, 0);
+	poke(header + MEM_SLOT, ram);
+	poke(header + MEM_SLOT + 4, 0);
+	poke(header + MEM_SLOT + 8, header);
+	poke(header + MEM_SLOT + 12, 0);
+	out8(io + 8, 1);
+	u32 surface[8] = { SIDE, SIDE, SIDE * 4, 32, 0, 0, 0, 0 };
+	for (u32 i = 0; i < 8; i++) poke(header + CREATE_SURFACE + 4 * i, surface[i]);
+	poke(header + CREATE_SURFACE + 32, 0);
+	poke(header + CREATE_SURFACE + 36, 1 << 24);
+	out8(io + 12, 0);
+	for (u32 i = 0; i < 256; i += 4) poke(ram + drawable + i, 0);
+	*(volatile u8 *)(ram + drawable + 12) = 1;
+	*(volatile u8 *)(ram + drawable + 13) = 8;
+	put_rect(ram + drawable + 31, SIDE, SIDE);
+	put_rect(header + UPDATE_AREA, 1, 1);
+	u32 ring = header + COMMAND_RING;
+	for (;;) {
+		u32 head = peek(ring + 4), tail = peek(ring + 12);
+		while (head - tail < 32) {
+			u32 item = ring + 20 + 16 * (head & 31);
+			poke(item, drawable);
+			poke(item + 4, 1 << 24);
+			poke(item + 8, 1);
+			poke(ring + 4, ++head);
+		}
+		out8(io + 2, 0);
+	}
+}
+
+/* Each move of video memory has the core forget its translations. */
+static void bars(void)
+{
+	u32 bar = pci(QXL, 0, 0x10) & ~15u;
+	pci_write(QXL, 0, 4, 7);
+	pci_write(QXL, 0, 0x10, 0xd0000000 + (next() & 1 ? 64 << 20 : 0));
+	poke((pci(QXL, 0, 0x10) & ~15u) + (next() & 0xffffc), next());
+	pci_write(QXL, 0, 0x10, bar);
+}
+
+/* As many bytes as a count can name, to and from ports that answer slowly. */
+static void blocks(void)
+{
+	static const u16 ports[] = { 0x1f0, 0x3c5, 0x3c9, 0x40, 0x511, 0x60, 0x3f8, 0xcfc, 0x71 };
+	u16 port = ports[next() % (sizeof ports / sizeof *ports)];
+	if (next() & 1) read_block(port, ROOM, 0x1000000);
+	else write_block(port, ROOM, 0x1000000);
+}
+
+/* READ DMA of 65536 sectors through a table of the smallest pieces, and of large ones (SFF-8038i). */
+static void ide_dma(void)
+{
+	u32 io = pci(1, 1, 0x20) & 0xfffc, piece = next() & 1 ? 2 : 0x8000;
+	pci_write(1, 1, 4, 7);
+	for (u32 i = 0; i < 8192; i++) {
+		poke(BASE + 8 * i, ROOM);
+		poke(BASE + 8 * i + 4, piece);
+	}
+	out8(io, 0);
+	out32(io + 4, BASE);
+	out8(io + 2, 6);
+	for (u32 i = 0x1f2; i < 0x1f6; i++) { out8(i, 0); out8(i, 0); }
+	out8(0x1f6, 0x40);
+	out8(0x1f7, 0x25);
+	out8(io, 9);
+	for (u32 i = 0; i < 1000; i++) in8(0x3f6);
+	out8(io, 0);
+	out8(0x3f6, 4);
+	out8(0x3f6, 0);
+}
+
 /* Anything but power management, which could switch the machine off, and what resets it. */
 static void any_port(void)
 {
@@ -253,7 +329,8 @@ static const struct {
 } harms[] = {
 	{ 'a', fw_cfg }, { 'b', ide_flush }, { 'c', ide }, { 'd', vga }, { 'e', vga_planes }, { 'f', pit }, { 'g', rtc },
 	{ 'h', dma }, { 'i', i8042 }, { 'j', com }, { 'k', ac97 }, { 'l', virtio_serial }, { 'm', virtio_balloon },
-	{ 'n', qxl_clip }, { 'o', qxl_ports }, { 'p', qxl_update }, { 'q', any_port }, { 'r', registers },
+	{ 'n', qxl_clip }, { 'o', qxl_ports }, { 'p', qxl_update }, { 'q', any_port }, { 'r', registers }, { 's', qxl_full },
+	{ 't', bars }, { 'u', blocks }, { 'v', ide_dma },
 };
 
 __attribute__((section(".start"), noreturn)) void go(void)

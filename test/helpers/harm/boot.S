@@ -1,5 +1,5 @@
 /*
- * Boot sector of the soak's guest: loads the sectors behind it to 8000h by the BIOS's extended read (Phoenix EDD 1.1,
+ * Boot sector of the guest that means harm: loads the sectors behind it to 8000h by the BIOS's extended read (Phoenix EDD 1.1,
  * INT 13h AH=42h), goes to flat 32-bit mode with interrupts off and enters guest.c there. Nothing is linked: the sector
  * is at 7C00h, SECTORS is given to the assembler.
  */
