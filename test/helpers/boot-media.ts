@@ -1,6 +1,6 @@
 /**
- * Media that boot debian-mini the way users' media boot: an El Torito CD with isolinux, a disk with GRUB. Made with
- * Debian's isolinux, xorriso, grub-pc-bin, mtools and dosfstools.
+ * Media that boot debian-mini the way users' media boot: an El Torito CD with isolinux, a disk with GRUB; and memtest86+
+ * on a CD. Made with Debian's isolinux, xorriso, grub-pc-bin, mtools, dosfstools and memtest86+.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFile, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
@@ -36,22 +36,32 @@ async function guestFiles(folder: string): Promise<{ kernel: string; initrd: str
 
 /** Writes an El Torito CD image to `path`. `words` go to the kernel's command line. */
 export async function makeCd(path: string, words = ''): Promise<void> {
+	await isolinuxCd(path, async (root) => {
+		const { append } = await guestFiles(root);
+		await writeFile(join(root, 'hello'), 'hello from the CD\n');
+		return ['KERNEL /vmlinuz', 'INITRD /initrd.gz', `APPEND ${append} ${words}`];
+	});
+}
+
+/** Writes an El Torito CD image with Debian's memtest86+ of that kind, reporting on the first serial line too. */
+export async function makeMemtestCd(path: string, kind: 'ia32' | 'x64'): Promise<void> {
+	await isolinuxCd(path, async (root) => {
+		// By its name isolinux would take a .bin for a boot sector.
+		await copyFile(`/boot/memtest86+${kind}.bin`, join(root, 'memtest'));
+		return ['KERNEL /memtest', 'APPEND console=ttyS0,115200'];
+	});
+}
+
+/** `fill` puts files into the CD's root and says what isolinux boots. */
+async function isolinuxCd(path: string, fill: (root: string) => Promise<readonly string[]>): Promise<void> {
 	const root = `${path}.tree`;
 	await mkdir(join(root, 'isolinux'), { recursive: true });
 	try {
-		const { append } = await guestFiles(root);
+		const entry = await fill(root);
 		await copyFile('/usr/lib/ISOLINUX/isolinux.bin', join(root, 'isolinux/isolinux.bin'));
 		await copyFile('/usr/lib/syslinux/modules/bios/ldlinux.c32', join(root, 'isolinux/ldlinux.c32'));
-		const config = [
-			'SERIAL 0 115200',
-			'DEFAULT mini',
-			'PROMPT 0',
-			'LABEL mini',
-			' KERNEL /vmlinuz',
-			' INITRD /initrd.gz',
-		];
-		await writeFile(join(root, 'isolinux/isolinux.cfg'), `${[...config, ` APPEND ${append} ${words}`].join('\n')}\n`);
-		await writeFile(join(root, 'hello'), 'hello from the CD\n');
+		const config = ['SERIAL 0 115200', 'DEFAULT cd', 'PROMPT 0', 'LABEL cd', ...entry.map((line) => ` ${line}`)];
+		await writeFile(join(root, 'isolinux/isolinux.cfg'), `${config.join('\n')}\n`);
 		tool('xorriso', [
 			...['-as', 'mkisofs', '-quiet', '-R', '-J', '-V', 'TSVMTEST', '-o', path],
 			...['-b', 'isolinux/isolinux.bin', '-c', 'isolinux/boot.cat'],

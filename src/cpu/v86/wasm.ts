@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { TsvmError } from '../../core/index.ts';
+import { freeLargePages } from './largepages.ts';
 import { JIT_TABLE_SIZE, JIT_TABLE_START } from './layout.ts';
 import { exportStackPointer, STACK_POINTER } from './stackpointer.ts';
 import './webassembly.ts';
@@ -118,7 +119,7 @@ function coreModule(): Promise<WebAssembly.Module> {
 		const path = require.resolve('v86/build/v86.wasm');
 		const bytes = await readFile(path);
 		for (const flag of V8_FLAGS_CORE) setFlagsFromString(flag);
-		const module = await WebAssembly.compile(exportStackPointer(bytes));
+		const module = await WebAssembly.compile(exportStackPointer(freeLargePages(bytes)));
 		for (const flag of V8_FLAGS_TRANSLATED) setFlagsFromString(flag);
 		return module;
 	})();
