@@ -10,6 +10,7 @@
 import { checkVersion, type DeviceState, type Irq, type StateValue, type VideoMemory } from '../../core/index.ts';
 import type { CpuBackend, CpuFailure, CpuOptions, CpuRegisters } from '../backend.ts';
 import { Deferred, FaultLog } from './deferred.ts';
+import { Failures } from './failure.ts';
 import { GuestAccess } from './guest-access.ts';
 import { GuardedInputs } from './inputs.ts';
 import { Instructions } from './instructions.ts';
@@ -25,7 +26,6 @@ import { HostRandom, type RandomSource, SeededRandom } from './random.ts';
 import { readRegisters, writeFlat } from './registers.ts';
 import { Repose } from './repose.ts';
 import { proveRedirect } from './selftest.ts';
-import { STACK_POINTER } from './stackpointer.ts';
 import {
 	adoptCpu,
 	bytesOf,
@@ -51,11 +51,6 @@ const LONGEST_SLEEP = 100;
 const APIC_LVT_TIMER = 0xfee00320;
 const APIC_TIMER_MODE = 3 << 17;
 const FLAG_INTERRUPT = 0x200;
-const TRIPLE_FAULT = 'triple fault';
-/** Each failure leaves the text of its panic behind in the core's heap. */
-const MOST_FAILURES = 10_000;
-/** Longest text kept of what the core says on a panic. */
-const LONGEST_MESSAGE = 300;
 
 export class V86Backend implements CpuBackend {
 	readonly dma: GuestRam;
@@ -87,13 +82,7 @@ export class V86Backend implements CpuBackend {
 	#inSlice = false;
 	#flushWanted = false;
 	#paused = false;
-	#failure: CpuFailure | undefined;
-	#failures = 0;
-	/** The core's stack pointer while nothing runs. */
-	readonly #stackTop: number;
-	/** What the core failed with where no exception may pass; the slice that comes to it ends the core. */
-	#broken: unknown;
-	#message = '';
+	readonly #failures: Failures;
 	/** Machine time until which the last slice said it may sleep, ns. */
 	#sleepUntil = 0;
 	/** When the local APIC's timer is due, ns of machine time; Infinity while it is off. */
@@ -124,7 +113,7 @@ export class V86Backend implements CpuBackend {
 			codegen_finalize: (index, physical, flags, at, length) => self().#jit.emitted(index, physical, flags, at, length),
 			jit_clear_func: (index) => self().#jit.cleared(index),
 			get_rand_int: () => self().#random.next(),
-			console_log_from_wasm: (at, length) => self().#said(at >>> 0, length >>> 0),
+			console_log_from_wasm: (at, length) => self().#failures.said(at >>> 0, length >>> 0),
 		});
 		b = new V86Backend(core, options);
 		b.#start(options);
@@ -134,9 +123,9 @@ export class V86Backend implements CpuBackend {
 	private constructor(core: LoadedCore, options: CpuOptions) {
 		const { exports } = core;
 		exports.rust_init();
-		this.#stackTop = exports[STACK_POINTER].value;
 		this.#core = core;
 		this.#memory = new LinearMemory(exports, options.memory, options.videoMemory);
+		this.#failures = new Failures(exports, this.#memory);
 		this.#instructions = new Instructions(this.#memory);
 		this.#time = options.time === 'real' ? new RealTime() : new VirtualTime(() => this.instructions);
 		this.#random = options.time === 'real' ? new HostRandom() : new SeededRandom();
@@ -238,17 +227,17 @@ export class V86Backend implements CpuBackend {
 	}
 
 	runSlice(): number {
-		if (this.#paused || this.#failure !== undefined) return LONGEST_SLEEP;
+		if (this.#paused || this.#failures.dead) return LONGEST_SLEEP;
 		this.#inSlice = true;
 		this.#attempt(this.#round);
 		this.#attempt(this.#rest);
 		this.#inSlice = false;
-		return this.#failure === undefined ? this.#sleep() : LONGEST_SLEEP;
+		return this.#failures.dead ? LONGEST_SLEEP : this.#sleep();
 	}
 
 	readonly #round = () => {
 		this.#settle();
-		this.#check();
+		this.#failures.check();
 		if (this.#dead()) this.#runTimers(this.#time.now());
 		else this.#core.exports.main_loop();
 	};
@@ -258,20 +247,15 @@ export class V86Backend implements CpuBackend {
 	#attempt(part: () => void): void {
 		try {
 			part();
-			this.#check();
+			this.#failures.check();
 		} catch (error) {
 			this.#fail(error);
 		}
 	}
 
-	/** Brings a failure of the core to where it is dealt with. */
-	#check(): void {
-		if (this.#broken !== undefined) throw this.#broken;
-	}
-
 	/** The core failed where nobody expects an exception: the slice ends with it, or the next one begins with it. */
 	#breakDown(error: unknown): void {
-		this.#broken ??= error;
+		this.#failures.breakDown(error);
 		this.#inputs.dead = true;
 		this.dma.dead = true;
 		this.#wake();
@@ -359,7 +343,7 @@ export class V86Backend implements CpuBackend {
 			this.dma.settle();
 			this.#irqs.settle();
 		}
-		this.#check();
+		this.#failures.check();
 		const apic = this.#core.exports.apic_timer(now / 1e6);
 		this.#apicNext = apic === LONGEST_SLEEP ? Number.POSITIVE_INFINITY : now + apic * 1e6;
 		return Math.max(0, Math.min(apic, (this.clock.next - now) / 1e6, LONGEST_SLEEP));
@@ -383,32 +367,11 @@ export class V86Backend implements CpuBackend {
 		}
 	}
 
-	/** Text from the core: the reason of a panic, just before it. */
-	#said(at: number, length: number): void {
-		const end = Math.min(at + Math.min(length, LONGEST_MESSAGE), this.#memory.u8.length);
-		this.#message = Buffer.from(this.#memory.u8.subarray(at, end)).toString('latin1').replaceAll(/\s+/g, ' ');
-	}
-
 	#fail(error: unknown): void {
-		const said = this.#message;
-		this.#message = '';
-		this.#broken = undefined;
 		this.#access.abandon();
-		// The core gives up where an exception has no handler; a real CPU would shut down there.
-		const reason = said.includes('#GP handler')
-			? TRIPLE_FAULT
-			: `the CPU core stopped: ${said || (error instanceof Error ? error.message : String(error))}`;
-		this.#failures++;
-		this.#core.exports[STACK_POINTER].value = this.#stackTop;
-		this.#inputs.dead = true;
-		this.dma.dead = true;
-		this.#failure = { reason, registers: this.registers() };
-		this.onFailure?.(this.#failure);
-	}
-
-	/** Whether the core's own state is sound after the failure: it stopped where it keeps no lock and changes no map. */
-	#revivable(): boolean {
-		return this.#failure?.reason === TRIPLE_FAULT && this.#failures < MOST_FAILURES;
+		const failure = this.#failures.judge(error, () => this.registers());
+		this.#inputs.dead = this.dma.dead = failure !== undefined;
+		if (failure) this.onFailure?.(failure);
 	}
 
 	pause(): void {
@@ -438,9 +401,8 @@ export class V86Backend implements CpuBackend {
 	 * core that failed otherwise, or too often, stays dead.
 	 */
 	reset(): void {
-		// A failure that no slice has come to yet will ask for a reset itself, if one helps.
-		if (this.#broken !== undefined || (this.#failure !== undefined && !this.#revivable())) return;
-		this.#failure = undefined;
+		if (this.#failures.final) return;
+		this.#failures.forget();
 		this.#inputs.dead = false;
 		this.dma.dead = false;
 		const { exports } = this.#core;
@@ -491,8 +453,7 @@ export class V86Backend implements CpuBackend {
 		this.#tsc.offset = state.tscOffset;
 		this.#random.restore(random);
 		this.#video.markAllDirty();
-		this.#failure = undefined;
-		this.#broken = undefined;
+		this.#failures.forget();
 		this.#inputs.dead = false;
 		this.dma.dead = false;
 		this.#wake();

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { TsvmError } from '../../core/index.ts';
+import { exportHidden, STACK_POINTER, TRIGGER_GP } from './hidden.ts';
 import { freeLargePages } from './largepages.ts';
 import { JIT_TABLE_SIZE, JIT_TABLE_START } from './layout.ts';
-import { exportStackPointer, STACK_POINTER } from './stackpointer.ts';
 import './webassembly.ts';
 
 /** The one version whose private interface this folder knows. */
@@ -58,6 +58,7 @@ const functions = {
 	rust_init: 0,
 	set_tsc: 2,
 	store_current_tsc: 0,
+	[TRIGGER_GP]: 1,
 	update_state_flags: 0,
 	v86_free: 1,
 	v86_malloc: 1,
@@ -119,7 +120,7 @@ function coreModule(): Promise<WebAssembly.Module> {
 		const path = require.resolve('v86/build/v86.wasm');
 		const bytes = await readFile(path);
 		for (const flag of V8_FLAGS_CORE) setFlagsFromString(flag);
-		const module = await WebAssembly.compile(exportStackPointer(freeLargePages(bytes)));
+		const module = await WebAssembly.compile(exportHidden(freeLargePages(bytes)));
 		for (const flag of V8_FLAGS_TRANSLATED) setFlagsFromString(flag);
 		return module;
 	})();

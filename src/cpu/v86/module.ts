@@ -1,0 +1,92 @@
+/** A WebAssembly module taken apart and put together again. WebAssembly Core Specification 1.0, 5.5 "Modules". */
+
+export const SECTION_CUSTOM = 0;
+export const SECTION_GLOBAL = 6;
+export const SECTION_EXPORT = 7;
+/** Magic and version. */
+const HEADER = 8;
+/** In the custom section "name", the names of functions (appendix, 7.4.1). */
+const FUNCTION_NAMES = 1;
+
+export interface Section {
+	readonly id: number;
+	readonly content: Uint8Array;
+}
+
+export function takeApart(module: Uint8Array): Section[] {
+	const sections: Section[] = [];
+	for (let at = HEADER; at < module.length; ) {
+		const size = leb(module, at + 1);
+		sections.push({ id: module[at], content: module.subarray(size.next, size.next + size.value) });
+		at = size.next + size.value;
+	}
+	return sections;
+}
+
+export function putTogether(module: Uint8Array, sections: readonly Section[]): Uint8Array<ArrayBuffer> {
+	const parts = sections.flatMap(({ id, content }) => [Uint8Array.of(id, ...toLeb(content.length)), content]);
+	return joined([module.subarray(0, HEADER), ...parts]);
+}
+
+export function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+	const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+	let at = 0;
+	for (const part of parts) {
+		out.set(part, at);
+		at += part.length;
+	}
+	return out;
+}
+
+/** The section with one more entry in its vector. */
+export function withEntry(content: Uint8Array, entry: readonly number[]): Uint8Array<ArrayBuffer> {
+	const count = leb(content, 0);
+	return joined([Uint8Array.from(toLeb(count.value + 1)), content.subarray(count.next), Uint8Array.from(entry)]);
+}
+
+/** Index of the function that the module's name section calls `name`; undefined if none. */
+export function functionNamed(sections: readonly Section[], name: string): number | undefined {
+	const wanted = Buffer.from(name);
+	for (const { id, content } of sections) {
+		if (id !== SECTION_CUSTOM || customName(content) !== 'name') continue;
+		for (let at = leb(content, 0).next + 'name'.length; at < content.length; ) {
+			const size = leb(content, at + 1);
+			if (content[at] === FUNCTION_NAMES) return lookUp(content.subarray(size.next, size.next + size.value), wanted);
+			at = size.next + size.value;
+		}
+	}
+	return undefined;
+}
+
+function customName(content: Uint8Array): string {
+	const length = leb(content, 0);
+	return Buffer.from(content.subarray(length.next, length.next + length.value)).toString();
+}
+
+function lookUp(names: Uint8Array, wanted: Buffer): number | undefined {
+	for (let at = leb(names, 0).next; at < names.length; ) {
+		const index = leb(names, at);
+		const length = leb(names, index.next);
+		at = length.next + length.value;
+		if (wanted.equals(names.subarray(length.next, at))) return index.value;
+	}
+	return undefined;
+}
+
+/** Unsigned LEB128 of up to 32 bits. */
+export function leb(bytes: Uint8Array, at: number): { value: number; next: number } {
+	let value = 0;
+	for (let shift = 0; ; shift += 7) {
+		const byte = bytes[at++];
+		value += (byte & 0x7f) * 2 ** shift;
+		if ((byte & 0x80) === 0) return { value, next: at };
+	}
+}
+
+export function toLeb(value: number): number[] {
+	const out: number[] = [];
+	for (let rest = value; ; rest = Math.floor(rest / 128)) {
+		if (rest < 128) return [...out, rest];
+		out.push((rest % 128) | 0x80);
+	}
+}
