@@ -331,8 +331,8 @@ export class Machine implements MachineControl {
 		}
 		this.#status = 'internal-error';
 		this.#loop.stop();
-		const at = `at 0x${failure.registers.eip.toString(16)}`;
-		void this.quit('host-error', `the CPU core stopped ${at}: ${failure.reason}`);
+		const at = failure.registers.eip.toString(16);
+		void this.quit('host-error', `${failure.reason} (at 0x${at})`);
 	}
 
 	async #end(cause: ShutdownCause, failure: string | undefined): Promise<void> {
