@@ -74,7 +74,16 @@ function paging(cpu: CpuBackend): number[] {
 	return [...mov(EAX, 0x3000), 0x0f, 0x22, 0xd8, 0x0f, 0x20, 0xc0, 0x0d, ...le32(0x80000000), 0x0f, 0x22, 0xc0];
 }
 
-const protectionFaults: Record<string, readonly number[]> = {
+/** In the GDT behind the segments of withInterrupts(): selectors 18h, 20h and 28h. */
+const EXTRA = 0x518;
+const descriptors = [
+	0x00cf1b000000ffffn, // code, not present
+	0x00cfff000000ffffn, // code for ring 3, conforming
+	0x000002000000ffffn, // LDT, not present
+];
+const NOT_PRESENT = 11;
+
+const faults: Record<string, readonly number[]> = {
 	'IRET to a null segment': returnTo(0),
 	'IRET past the end of the GDT': returnTo(0x80),
 	'IRET to a data segment': returnTo(0x10),
@@ -84,16 +93,27 @@ const protectionFaults: Record<string, readonly number[]> = {
 	'LTR past the end of the GDT': [...mov(EAX, 0x80), 0x0f, 0, 0xd8],
 	'LLDT of a code segment': [...mov(EAX, 8), 0x0f, 0, 0xd0],
 	'LLDT past the end of the GDT': [...mov(EAX, 0x80), 0x0f, 0, 0xd0],
+	'IRET to a code segment that is not present': returnTo(0x18),
+	'IRET to a conforming segment of an outer ring': returnTo(0x20),
+	'LLDT of a segment that is not present': [...mov(EAX, 0x28), 0x0f, 0, 0xd0],
 	'paging without protection': [...mov(EAX, 0x80000000), 0x0f, 0x22, 0xc0],
 };
-for (const [name, program] of Object.entries(protectionFaults)) {
-	test(`${name} is a general protection fault, at that instruction`, async (t) => {
+for (const [name, program] of Object.entries(faults)) {
+	const vector = /not present/.test(name) ? NOT_PRESENT : PROTECTION;
+	const prepared: Program = (cpu) => {
+		const table = new BigUint64Array(descriptors);
+		cpu.dma.write(EXTRA, new Uint8Array(table.buffer));
+		cpu.dma.write(0x540, Uint8Array.from([...le16(EXTRA - 0x500 + table.byteLength - 1)]));
+		return program;
+	};
+
+	test(`${name} is a fault (vector ${vector}), at that instruction`, async (t) => {
 		const { cpu, failures, start } = await guest();
-		start(() => program, [PROTECTION]);
+		start(prepared, [PROTECTION, NOT_PRESENT]);
 		t.deepEqual(failures, []);
 		const { general, segments, halted } = cpu.registers();
 		t.true(halted);
-		t.is(general.ebx, PROTECTION);
+		t.is(general.ebx, vector);
 		t.is(segments.cs, 8);
 		const frame = new DataView(cpu.dma.view(general.esp, 8).slice().buffer);
 		t.is(frame.getUint32(0, true), 0, 'the error code');
@@ -104,7 +124,7 @@ for (const [name, program] of Object.entries(protectionFaults)) {
 
 	test(`${name} without a handler is a triple fault`, async (t) => {
 		const { failures, start } = await guest();
-		start(() => program);
+		start(prepared);
 		t.deepEqual(failures, ['triple fault']);
 	});
 }

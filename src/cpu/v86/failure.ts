@@ -1,10 +1,10 @@
 /**
  * What becomes of a core that gives up. It panics where it has no code for what a CPU would do, and the guest decides
- * when: some of these places are instructions that raise a general protection fault on a CPU, which is raised then; some
+ * when: some of these places are instructions that raise a fault on a CPU, which is raised then; some
  * are exceptions that cannot be delivered, which is a triple fault; what is left ends the core, with a reason.
  */
 import type { CpuFailure, CpuRegisters } from '../backend.ts';
-import { STACK_POINTER, TRIGGER_GP } from './hidden.ts';
+import { STACK_POINTER, TRIGGER_GP, TRIGGER_NP } from './hidden.ts';
 import type { LinearMemory } from './memory.ts';
 import type { CoreExports } from './wasm.ts';
 
@@ -21,9 +21,17 @@ const LONGEST_MESSAGE = 300;
 const UNDELIVERABLE = /#(GP|TS|NP|SS) handler/;
 /** What the engine says when faults in delivering a fault have used up its stack: they would go on for ever. */
 const ENDLESS = /call stack/;
-/** IRET to a code segment that is none, LTR and LLDT of something else, PG without PE: nothing has changed yet. */
-const PROTECTION =
-	/CS selector is|not exec|null TR|selector outside of table|not a system entry|: invalid type|PG without PE/;
+/**
+ * What instructions panic with before they have changed anything, by the fault that they raise on a CPU: IRET to a code
+ * segment that is none, LTR and LLDT of something else, PG without PE; and those whose segment is not present.
+ */
+const FAULTS = [
+	[TRIGGER_NP, /present bit not set|: not present/],
+	[
+		TRIGGER_GP,
+		/CS selector is|not exec|conforming and|null TR|selector outside of table|not a system entry|: invalid type|PG without PE/,
+	],
+] as const;
 
 export class Failures {
 	readonly #exports: CoreExports;
@@ -65,31 +73,34 @@ export class Failures {
 
 	/** Deals with a failure: undefined if the guest can go on, otherwise the failure that ends the core. */
 	judge(error: unknown, registers: () => CpuRegisters): CpuFailure | undefined {
-		let reason = this.#reason(error);
-		const inSlice = this.#broken === undefined;
+		const verdict = this.#verdict(error);
+		const reason = typeof verdict === 'object' ? this.#raise(verdict.fault) : verdict;
 		this.#broken = undefined;
-		if (reason === undefined && !inSlice) reason = TRIPLE_FAULT;
-		if (reason === undefined) {
-			try {
-				this.#exports[TRIGGER_GP](0);
-				return undefined;
-			} catch (second) {
-				reason = this.#reason(second) ?? TRIPLE_FAULT;
-			}
-		}
-		this.#failure = { reason, registers: registers() };
+		this.#failure = reason === undefined ? undefined : { reason, registers: registers() };
 		return this.#failure;
 	}
 
-	/** Why the core cannot go on; undefined for a general protection fault that is still to be raised. */
-	#reason(error: unknown): string | undefined {
+	/** Why the core cannot go on, or a fault that is still to be raised. */
+	#verdict(error: unknown): string | { readonly fault: (typeof FAULTS)[number][0] } {
 		const text = this.#message || (error instanceof Error ? error.message : String(error));
 		this.#message = '';
 		this.#panics++;
 		this.#exports[STACK_POINTER].value = this.#stackTop;
 		if (UNDELIVERABLE.test(text) || (error instanceof RangeError && ENDLESS.test(text))) return TRIPLE_FAULT;
-		if (PROTECTION.test(text) && this.#panics < MOST_PANICS) return undefined;
+		const fault = FAULTS.find(([, panic]) => panic.test(text))?.[0];
+		if (fault !== undefined && this.#panics < MOST_PANICS) return { fault };
 		return `the CPU core stopped: ${text}`;
+	}
+
+	/** The instruction that the core gave up at raises a fault instead. What that fails with, if it does. */
+	#raise(fault: (typeof FAULTS)[number][0]): string | undefined {
+		try {
+			this.#exports[fault](0);
+			return undefined;
+		} catch (error) {
+			const verdict = this.#verdict(error);
+			return typeof verdict === 'object' ? TRIPLE_FAULT : verdict;
+		}
 	}
 
 	/**

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { TsvmError } from '../../core/index.ts';
-import { exportHidden, STACK_POINTER, TRIGGER_GP } from './hidden.ts';
+import { exportHidden, STACK_POINTER, TRIGGER_GP, TRIGGER_NP } from './hidden.ts';
 import { freeLargePages } from './largepages.ts';
 import { JIT_TABLE_SIZE, JIT_TABLE_START } from './layout.ts';
 import './webassembly.ts';
@@ -59,6 +59,7 @@ const functions = {
 	set_tsc: 2,
 	store_current_tsc: 0,
 	[TRIGGER_GP]: 1,
+	[TRIGGER_NP]: 1,
 	update_state_flags: 0,
 	v86_free: 1,
 	v86_malloc: 1,
