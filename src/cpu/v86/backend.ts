@@ -16,12 +16,14 @@ import { GuardedInputs } from './inputs.ts';
 import { Instructions } from './instructions.ts';
 import { IrqLines } from './irq.ts';
 import { Jit } from './jit.ts';
+import { Lacks } from './lacks.ts';
 import { ACPI_ENABLED, FLAGS, IN_HLT, INSTRUCTION_POINTER, PREVIOUS_IP, STATE_END, STATE_START } from './layout.ts';
 import { GuestRam, LinearMemory } from './memory.ts';
 import { Messages } from './messages.ts';
 import { Mmio } from './mmio.ts';
 import { CorePortRegisters } from './port-registers.ts';
 import { Ports } from './ports.ts';
+import { FIRST_TEXT } from './probes.ts';
 import { HostRandom, type RandomSource, SeededRandom } from './random.ts';
 import { readRegisters, writeFlat } from './registers.ts';
 import { Repose } from './repose.ts';
@@ -83,6 +85,7 @@ export class V86Backend implements CpuBackend {
 	#flushWanted = false;
 	#paused = false;
 	readonly #failures: Failures;
+	readonly #lacks: Lacks;
 	/** Machine time until which the last slice said it may sleep, ns. */
 	#sleepUntil = 0;
 	/** When the local APIC's timer is due, ns of machine time; Infinity while it is off. */
@@ -113,7 +116,7 @@ export class V86Backend implements CpuBackend {
 			codegen_finalize: (index, physical, flags, at, length) => self().#jit.emitted(index, physical, flags, at, length),
 			jit_clear_func: (index) => self().#jit.cleared(index),
 			get_rand_int: () => self().#random.next(),
-			console_log_from_wasm: (at, length) => self().#failures.said(at >>> 0, length >>> 0),
+			console_log_from_wasm: (at, length) => self().#told(at >>> 0, length >>> 0),
 		});
 		b = new V86Backend(core, options);
 		b.#start(options);
@@ -132,6 +135,11 @@ export class V86Backend implements CpuBackend {
 		this.portRegisters = new CorePortRegisters(this.#memory);
 		this.#jit = new Jit(core, this.#memory);
 		this.dma = new GuestRam(this.#memory, exports, options.discard);
+		this.#lacks = new Lacks(
+			this.#memory,
+			() => this.instructions,
+			(address, length) => (address + length <= this.dma.size ? this.dma.view(address, length) : undefined),
+		);
 		this.#videoMemory = options.videoMemory;
 		this.#video = new VideoWindows(this.#memory, exports, options.videoMemory, () => this.#flushTlb());
 		this.ports = new Ports(this.#faults);
@@ -241,7 +249,10 @@ export class V86Backend implements CpuBackend {
 		if (this.#dead()) this.#runTimers(this.#time.now());
 		else this.#core.exports.main_loop();
 	};
-	readonly #rest = () => this.#settle();
+	readonly #rest = () => {
+		this.#settle();
+		this.#lacks.look();
+	};
 
 	/** Runs a part of a slice and ends the core if it failed there. */
 	#attempt(part: () => void): void {
@@ -365,6 +376,12 @@ export class V86Backend implements CpuBackend {
 		} else {
 			this.#core.exports.full_clear_tlb();
 		}
+	}
+
+	/** The core says why it panics, or a probe what the guest does. */
+	#told(at: number, length: number): void {
+		if (at < FIRST_TEXT) this.#lacks.probe(at, length);
+		else this.#failures.said(at, length);
 	}
 
 	#fail(error: unknown): void {

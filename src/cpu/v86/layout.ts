@@ -42,8 +42,12 @@ export const IS_32 = 804;
 export const STACK_SIZE_32 = 808;
 /** u32; what is at or above it goes to the MMIO callbacks. Written by the embedder. */
 export const MEMORY_SIZE = 812;
+/** i32. */
+export const MXCSR = 824;
 /** u64, valid after store_current_tsc(). */
 export const CURRENT_TSC = 960;
+/** u16, x87 control word. */
+export const FPU_CW = 1036;
 
 /** Bytes behind get_pic_addr_master/slave(), get_apic_addr(), get_ioapic_addr(). */
 export const PIC_SIZE = 13;

@@ -1,8 +1,13 @@
 /** A WebAssembly module taken apart and put together again. WebAssembly Core Specification 1.0, 5.5 "Modules". */
 
 export const SECTION_CUSTOM = 0;
+export const SECTION_IMPORT = 2;
 export const SECTION_GLOBAL = 6;
 export const SECTION_EXPORT = 7;
+export const SECTION_CODE = 10;
+/** What an import or export is. */
+const KIND_FUNCTION = 0;
+const KIND_TABLE = 1;
 /** Magic and version. */
 const HEADER = 8;
 /** In the custom section "name", the names of functions (appendix, 7.4.1). */
@@ -48,7 +53,7 @@ export function withEntry(content: Uint8Array, entry: readonly number[]): Uint8A
 export function functionNamed(sections: readonly Section[], name: string): number | undefined {
 	const wanted = Buffer.from(name);
 	for (const { id, content } of sections) {
-		if (id !== SECTION_CUSTOM || customName(content) !== 'name') continue;
+		if (id !== SECTION_CUSTOM || text(content, 0).value !== 'name') continue;
 		for (let at = leb(content, 0).next + 'name'.length; at < content.length; ) {
 			const size = leb(content, at + 1);
 			if (content[at] === FUNCTION_NAMES) return lookUp(content.subarray(size.next, size.next + size.value), wanted);
@@ -58,9 +63,73 @@ export function functionNamed(sections: readonly Section[], name: string): numbe
 	return undefined;
 }
 
-function customName(content: Uint8Array): string {
-	const length = leb(content, 0);
-	return Buffer.from(content.subarray(length.next, length.next + length.value)).toString();
+/** Names of the imported functions, which have the first indices. Throws if anything but functions and tables is imported. */
+export function importedFunctions(sections: readonly Section[]): string[] {
+	const content = contentOf(sections, SECTION_IMPORT);
+	const names: string[] = [];
+	for (let at = leb(content, 0).next; at < content.length; ) {
+		const name = text(content, text(content, at).next);
+		const kind = content[name.next];
+		at = name.next + 1;
+		if (kind === KIND_FUNCTION) {
+			names.push(name.value);
+			at = leb(content, at).next;
+		} else if (kind === KIND_TABLE) {
+			// A type, flags, and one or two limits.
+			const limits = content[at + 1] === 0 ? 1 : 2;
+			at += 2;
+			for (let i = 0; i < limits; i++) at = leb(content, at).next;
+		} else throw new Error(`${name.value} is imported, which is no function`);
+	}
+	return names;
+}
+
+/** Index of the function exported as `name`. Throws if none is. */
+export function exportedFunction(sections: readonly Section[], name: string): number {
+	const content = contentOf(sections, SECTION_EXPORT);
+	for (let at = leb(content, 0).next; at < content.length; ) {
+		const found = text(content, at);
+		const index = leb(content, found.next + 1);
+		if (found.value === name && content[found.next] === KIND_FUNCTION) return index.value;
+		at = index.next;
+	}
+	throw new Error(`function ${name} is gone`);
+}
+
+/** The functions' bodies, in order, without the imported ones. */
+export function bodies(code: Uint8Array): Uint8Array[] {
+	const found: Uint8Array[] = [];
+	for (let at = leb(code, 0).next; at < code.length; ) {
+		const size = leb(code, at);
+		at = size.next + size.value;
+		found.push(code.subarray(size.next, at));
+	}
+	return found;
+}
+
+export function codeOf(functions: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+	const parts = functions.flatMap((body) => [Uint8Array.from(toLeb(body.length)), body]);
+	return joined([Uint8Array.from(toLeb(functions.length)), ...parts]);
+}
+
+/** Where the first instruction of a function's body is, behind its local variables. */
+export function firstInstruction(body: Uint8Array): number {
+	const groups = leb(body, 0);
+	let at = groups.next;
+	for (let i = 0; i < groups.value; i++) at = leb(body, at).next + 1;
+	return at;
+}
+
+export function contentOf(sections: readonly Section[], id: number): Uint8Array {
+	const section = sections.find((candidate) => candidate.id === id);
+	if (section === undefined) throw new Error(`section ${id} is gone`);
+	return section.content;
+}
+
+function text(bytes: Uint8Array, at: number): { value: string; next: number } {
+	const length = leb(bytes, at);
+	const next = length.next + length.value;
+	return { value: Buffer.from(bytes.subarray(length.next, next)).toString(), next };
 }
 
 function lookUp(names: Uint8Array, wanted: Buffer): number | undefined {
