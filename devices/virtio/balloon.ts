@@ -25,6 +25,8 @@ const FIRST_HINT = 0x80000000;
 const HINT_DONE = 1;
 /** Page numbers looked at in one chain; Linux sends at most 256. */
 const MOST_PAGES = 1024;
+/** Pieces given back before the guest runs again: each is a system call. */
+const TURN = 1024;
 const MOST_STATISTICS = 64;
 const STATISTIC_SIZE = 10;
 const LOG_LINES = 4;
@@ -93,8 +95,11 @@ export class VirtioBalloon implements VirtioModel {
 	#hinting = false;
 	#hintDone: ((bytes: number) => void) | undefined;
 	#hinted = 0;
-	/** Memory that may still go back in this kick, bytes. */
+	/** Memory that may still go back in this turn, bytes, and in how many pieces. */
 	#left = 0;
+	#pieces = 0;
+	/** Queues that go on in the next turn. */
+	readonly #queued = new Set<number>();
 	#errors = 0;
 
 	constructor(options: BalloonOptions = {}) {
@@ -167,11 +172,25 @@ export class VirtioBalloon implements VirtioModel {
 
 	kicked(n: number): void {
 		this.#left = this.#ram;
+		this.#pieces = TURN;
 		if (n === 0) this.#inflate();
 		else if (n === 1) this.#deflate();
 		else if (n === this.#statsQueue) this.#takeStatistics();
 		else if (n === this.#hintQueue) this.#takeHints();
 		else if (n === this.#reportingQueue) this.#takeReports();
+	}
+
+	/** The next buffer of a queue; undefined too where the rest has to wait for the next turn. */
+	#pop(n: number): Chain | undefined {
+		if (this.#pieces > 0) return this.#bus?.queue(n).pop();
+		if (!this.#queued.has(n)) {
+			this.#queued.add(n);
+			this.#bus?.later(() => {
+				this.#queued.delete(n);
+				this.kicked(n);
+			});
+		}
+		return undefined;
 	}
 
 	get #ram(): number {
@@ -192,6 +211,7 @@ export class VirtioBalloon implements VirtioModel {
 	/** Buffers may overlap without end; no honest guest gives up more than there is before it runs again. */
 	#discard(address: number, length: number): void {
 		this.#left -= Math.max(length, PAGE);
+		this.#pieces--;
 		if (this.#left < 0) {
 			this.#mistake('more memory is given up than there is');
 			return;
@@ -202,7 +222,7 @@ export class VirtioBalloon implements VirtioModel {
 
 	#inflate(): void {
 		const queue = this.#bus?.queue(0);
-		for (let chain = queue?.pop(); chain !== undefined; chain = queue?.pop()) {
+		for (let chain = this.#pop(0); chain !== undefined; chain = this.#pop(0)) {
 			const bytes = chain.out.slice(0, MOST_PAGES * 4);
 			const view = new DataView(bytes.buffer);
 			const pages = new Uint32Array(bytes.length >> 2);
@@ -266,7 +286,7 @@ export class VirtioBalloon implements VirtioModel {
 	/** 5.5.6.6: the round's id to read, then pages to write, then the id "stop". */
 	#takeHints(): void {
 		const queue = this.#bus?.queue(this.#hintQueue);
-		for (let chain = queue?.pop(); chain !== undefined; chain = queue?.pop()) {
+		for (let chain = this.#pop(this.#hintQueue); chain !== undefined; chain = this.#pop(this.#hintQueue)) {
 			if (chain.out.length >= 4) {
 				const id = new DataView(chain.out.slice(0, 4).buffer).getUint32(0, true);
 				const wanted = id === this.config.free_page_hint_cmd_id && this.#hintDone !== undefined;
@@ -295,7 +315,7 @@ export class VirtioBalloon implements VirtioModel {
 	/** 5.5.6.7: the guest does not touch the pages until it gets the buffer back. */
 	#takeReports(): void {
 		const queue = this.#bus?.queue(this.#reportingQueue);
-		for (let chain = queue?.pop(); chain !== undefined; chain = queue?.pop()) {
+		for (let chain = this.#pop(this.#reportingQueue); chain !== undefined; chain = this.#pop(this.#reportingQueue)) {
 			if (!this.#poisoned) chain.in.each((address, length) => this.#discard(address, length));
 			queue?.push(chain, 0);
 		}
@@ -321,6 +341,7 @@ export class VirtioBalloon implements VirtioModel {
 		this.config.reset();
 		this.config.num_pages = num_pages;
 		this.#statsChain = undefined;
+		this.#queued.clear();
 		this.#timer?.cancel();
 		this.#statistics.clear();
 		this.#updated = 0;

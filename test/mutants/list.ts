@@ -330,6 +330,13 @@ export const MUTANTS: readonly Mutant[] = [
 		tests: ['devices/virtio/blk'],
 	},
 	{
+		rule: 'the balloon gives back a thousand pieces a turn',
+		file: 'devices/virtio/balloon.ts',
+		find: 'const TURN = 1024;',
+		replace: 'const TURN = 1 << 30;',
+		tests: ['devices/virtio/balloon'],
+	},
+	{
 		rule: 'QMP clients are 16 at most',
 		file: 'src/control/qmp/server.ts',
 		find: 'if (sessions.size >= MAX_CLIENTS) {',

@@ -40,8 +40,11 @@ export class Canvas {
 	readonly #bounds: Rect;
 	readonly #line: Uint32Array;
 
-	/** `content` is in the surface's own format, rows packed; the canvas takes its pixels over where it can. */
-	constructor(width: number, height: number, format: SurfaceFormat, content?: Uint8Array) {
+	/**
+	 * `content` is in the surface's own format, rows packed; the canvas takes its pixels over where it can. `room` is what
+	 * another canvas has left behind.
+	 */
+	constructor(width: number, height: number, format: SurfaceFormat, content?: Uint8Array, room?: Uint32Array) {
 		this.width = width;
 		this.height = height;
 		this.format = format;
@@ -51,7 +54,8 @@ export class Canvas {
 		if (own && content !== undefined && content.byteOffset % 4 === 0 && content.length >= width * height * 4) {
 			this.pixels = new Uint32Array(content.buffer, content.byteOffset, width * height);
 		} else {
-			this.pixels = new Uint32Array(width * height);
+			const size = width * height;
+			this.pixels = room !== undefined && room.length >= size ? room.subarray(0, size).fill(0) : new Uint32Array(size);
 			if (content !== undefined) fromSurfaceBytes(content, format, width, height, this.pixels);
 		}
 		this.#bytes = new Uint8Array(this.pixels.buffer, this.pixels.byteOffset, this.pixels.byteLength);

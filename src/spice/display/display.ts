@@ -39,6 +39,8 @@ const MAX_TOTAL_PIXELS = 128 << 20;
 const MAX_SIDE = 16384;
 const MAX_SURFACES = 1024;
 const MAX_HEADS = 64;
+/** The largest surface whose room is kept, pixels. */
+const MOST_ROOM = 4096 * 4096;
 /** The surface that a client shows. */
 const PRIMARY = 0;
 
@@ -58,6 +60,8 @@ export class Display implements DisplaySink, CursorSource {
 	#monitors: Monitors = { maxAllowed: 1, heads: [] };
 	#totalPixels = 0;
 	#dropped = 0;
+	/** The pixels of the surface that went last, for the next one: a guest that changes modes makes no garbage. */
+	#room: Uint32Array | undefined;
 
 	/** The primary surface, if there is one. */
 	get primary(): Canvas | undefined {
@@ -108,7 +112,7 @@ export class Display implements DisplaySink, CursorSource {
 			guestError('display', `surface ${id} of ${width}x${height} pixels does not fit`);
 			return;
 		}
-		const canvas = new Canvas(width, height, format, pixels);
+		const canvas = new Canvas(width, height, format, pixels, this.#takeRoom());
 		this.#totalPixels += width * height;
 		this.#surfaces.set(id, canvas);
 		if (id === PRIMARY) for (const listener of this.#listeners) listener.created(canvas);
@@ -121,6 +125,15 @@ export class Display implements DisplaySink, CursorSource {
 		this.#surfaces.delete(id);
 		this.#totalPixels -= canvas.width * canvas.height;
 		if (id === PRIMARY) for (const listener of this.#listeners) listener.destroyed();
+		// A small surface may have had the room of a large one.
+		const { buffer } = canvas.pixels;
+		if (buffer.byteLength <= 4 * MOST_ROOM) this.#room = new Uint32Array(buffer, 0, buffer.byteLength >> 2);
+	}
+
+	#takeRoom(): Uint32Array | undefined {
+		const room = this.#room;
+		this.#room = undefined;
+		return room;
 	}
 
 	reset(): void {

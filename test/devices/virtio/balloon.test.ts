@@ -186,6 +186,22 @@ test('more memory than there is, in buffers that overlap or are tiny, does not h
 	t.is(discarded.length, (4 * MIB) / PAGE + 1, 'the next ones are taken');
 });
 
+test('a turn gives back a thousand pieces or so, and the others come when the guest has run', (t) => {
+	const { driver, discarded } = rig({ freePageReporting: true });
+	const crumbs = { in: new Array<number>(300).fill(1), indirect: true };
+	for (let i = 0; i < 10; i++) driver.queue(REPORTS).add(crumbs);
+	driver.notify(REPORTS);
+	const perTurn: number[] = [];
+	for (let done = 0; done < 10; ) {
+		const count = driver.queue(REPORTS).used().length;
+		perTurn.push(count);
+		done += count;
+		driver.board.host.turn();
+	}
+	t.deepEqual(perTurn, [4, 4, 2], 'a buffer that is begun is done');
+	t.true(discarded.length <= 3 * 1024);
+});
+
 test('with a pattern in free pages, which would be lost, nothing goes back', (t) => {
 	const { driver, discarded } = rig({ freePageReporting: true });
 	driver.writeConfig(Config.poison, 4, 0xaaaaaaaa);

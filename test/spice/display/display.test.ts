@@ -54,6 +54,21 @@ test('surfaces: created, replaced, read back in their own format, gone', (t) => 
 	t.is(read(4, box), undefined);
 	display.surfaceCreate({ id: 3, width: 1, height: 1, format: SurfaceFormat.xrgb32 });
 	t.deepEqual(read(3, rect(0, 0, 1, 1)), [0, 0, 0, 0]);
+	for (const [width, height] of [
+		[300, 200],
+		[2, 2],
+		[200, 300],
+	]) {
+		display.surfaceCreate({ id: 3, width, height, format: SurfaceFormat.xrgb32 });
+		const all = { ...base, surfaceId: 3, box: rect(0, 0, width, height) };
+		const into = new Uint8Array(width * height * 4);
+		t.true(display.readSurface(3, all.box, into, 0, width * 4));
+		t.true(
+			into.every((byte) => byte === 0),
+			'nothing of the one before',
+		);
+		display.draw({ ...all, op: 'whiteness' });
+	}
 	display.surfaceDestroy(3);
 	display.surfaceDestroy(3);
 	t.is(read(3, rect(0, 0, 1, 1)), undefined);
