@@ -1,10 +1,14 @@
 /** A slice ends soon, whatever the guest's accesses cost and however many one instruction makes. Counted, not timed. */
 import test from 'ava';
 import { createV86 } from '../../src/cpu/v86/index.ts';
-import { code, EAX, ECX, EDI, EDX, ESI, inc, mov } from '../helpers/asm.ts';
+import { code, EAX, EBX, ECX, EDI, EDX, ESI, inc, incReg, jmp, mov } from '../helpers/asm.ts';
 
 const START = 0x10000;
 const PORT = 0x300;
+const MMIO = 0xe000_0000;
+const RAM = 0x20000;
+/** A millisecond of virtual time is three rounds, and eight repetitions take as long as an instruction. */
+const MOST_REPETITIONS = 8 * 3 * 110_000;
 const options = { memory: 2 << 20, videoMemory: 1 << 16, fastVideo: true } as const;
 
 /** A guest that runs `program` for ever; `cost` is what each access to port 300h takes, ms. */
@@ -95,6 +99,56 @@ for (const [name, opcode] of [
 			counts.every((count) => count > 0 && count < 4_000_000),
 			String(counts),
 		);
+	});
+}
+
+for (const [name, opcode, registers] of [
+	['rep stosb over registers', [0xf3, 0xaa], { edi: MMIO }],
+	['rep movsd over registers', [0xf3, 0xa5], { edi: MMIO, esi: MMIO }],
+	['rep lodsb over registers', [0xf3, 0xac], { esi: MMIO }],
+	['repnz scasb over registers', [0xf2, 0xae], { eax: 1, edi: MMIO }],
+	['rep cmpsb over registers', [0xf3, 0xa6], { edi: MMIO, esi: MMIO }],
+] as const) {
+	test(`${name}, of 4 GiB, goes on over many slices`, async (t) => {
+		const { cpu } = await machine('real', opcode, 0);
+		cpu.onFailure = ({ reason }) => t.fail(reason);
+		let accesses = 0;
+		const read = () => {
+			accesses++;
+			return 0;
+		};
+		cpu.mmio.map(MMIO, 0x1000_0000, { read8: read, read32: read, write8: read, write32: read });
+		cpu.startFlat(START, { ecx: 0xffff_ffff, ...registers });
+		for (let i = 0; i < 20; i++) {
+			const before = accesses;
+			cpu.runSlice();
+			t.true(accesses > before && accesses - before < 1_000_000, `${accesses - before} accesses`);
+		}
+	});
+}
+
+for (const [name, opcode, registers] of [
+	['rep stosd', [0xf3, 0xab], { edi: RAM }],
+	['rep movsb', [0xf3, 0xa4], { esi: RAM, edi: RAM + 0x10_0000 }],
+	['rep movsb where each byte is the one before', [0xf3, 0xa4], { esi: RAM, edi: RAM + 1 }],
+	['rep stosd across pages', [0xf3, 0xab], { edi: RAM + 1 }],
+	['rep lodsw', [0xf3, 0x66, 0xad], { esi: RAM }],
+] as const) {
+	test(`${name}: a round moves no more than some megabytes`, async (t) => {
+		const { cpu } = await machine('virtual', opcode, 0);
+		const ecx = 0x4_0000;
+		const { esi, edi } = { esi: 0, edi: 0, ...registers };
+		const program = [...mov(ECX, ecx), ...mov(ESI, esi), ...mov(EDI, edi), ...opcode, ...incReg(EBX)];
+		cpu.dma.write(START, code(program, jmp(START + program.length, START)));
+		cpu.startFlat(START);
+		let before = 0;
+		for (let i = 0; i < 8; i++) {
+			cpu.runSlice();
+			const { general } = cpu.registers();
+			const done = general.ebx * ecx + (ecx - general.ecx);
+			t.true(done > before && done - before <= MOST_REPETITIONS, `${done - before} repetitions`);
+			before = done;
+		}
 	});
 }
 

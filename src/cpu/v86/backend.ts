@@ -177,7 +177,6 @@ export class V86Backend implements CpuBackend {
 			exports.reset_cpu();
 			this.#controllers.reset();
 		}
-		this.#access.slowVideo = !this.#video.fast;
 		this.#instructions.total = 0;
 		this.#time.set({ ns: 0, wall: this.#time.wall(), read: false });
 		this.#tsc.offset = 0n;

@@ -2,6 +2,7 @@
 
 export const SECTION_CUSTOM = 0;
 export const SECTION_IMPORT = 2;
+export const SECTION_FUNCTION = 3;
 export const SECTION_GLOBAL = 6;
 export const SECTION_EXPORT = 7;
 export const SECTION_CODE = 10;
@@ -157,5 +158,14 @@ export function toLeb(value: number): number[] {
 	for (let rest = value; ; rest = Math.floor(rest / 128)) {
 		if (rest < 128) return [...out, rest];
 		out.push((rest % 128) | 0x80);
+	}
+}
+
+/** Signed LEB128 of a 32-bit integer. */
+export function toSignedLeb(value: number): number[] {
+	const out: number[] = [];
+	for (let rest = value | 0; ; rest >>= 7) {
+		if (rest >= -64 && rest < 64) return [...out, rest & 0x7f];
+		out.push((rest & 0x7f) | 0x80);
 	}
 }

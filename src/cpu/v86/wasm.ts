@@ -7,6 +7,7 @@ import { exportHidden, STACK_POINTER, TRIGGER_GP, TRIGGER_NP } from './hidden.ts
 import { freeLargePages } from './largepages.ts';
 import { JIT_TABLE_SIZE, JIT_TABLE_START } from './layout.ts';
 import { addProbes } from './probes.ts';
+import { boundStrings } from './strings.ts';
 import './webassembly.ts';
 
 /** The one version whose private interface this folder knows. */
@@ -122,7 +123,7 @@ function coreModule(): Promise<WebAssembly.Module> {
 		const path = require.resolve('v86/build/v86.wasm');
 		const bytes = await readFile(path);
 		for (const flag of V8_FLAGS_CORE) setFlagsFromString(flag);
-		const module = await WebAssembly.compile(exportHidden(addProbes(freeLargePages(bytes))));
+		const module = await WebAssembly.compile(exportHidden(addProbes(boundStrings(freeLargePages(bytes)))));
 		for (const flag of V8_FLAGS_TRANSLATED) setFlagsFromString(flag);
 		return module;
 	})();
