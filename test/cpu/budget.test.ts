@@ -1,5 +1,6 @@
 /** A slice ends soon, whatever the guest's accesses cost and however many one instruction makes. Counted, not timed. */
 import test from 'ava';
+import { Deferred } from '../../src/cpu/v86/deferred.ts';
 import { createV86 } from '../../src/cpu/v86/index.ts';
 import { code, EAX, EBX, ECX, EDI, EDX, ESI, inc, incReg, jmp, mov } from '../helpers/asm.ts';
 
@@ -151,6 +152,41 @@ for (const [name, opcode, registers] of [
 		}
 	});
 }
+
+test('deferred work is done for a millisecond at each safe place, in its order, and none is lost', (t) => {
+	const deferred = new Deferred({ caught: (_, error) => t.fail(String(error)) }, true);
+	const done: number[] = [];
+	const busy = (n: number) => () => {
+		for (const end = performance.now() + 0.4; performance.now() < end; );
+		done.push(n);
+		if (n < 10) deferred.add(() => done.push(100 + n));
+	};
+	for (let n = 0; n < 20; n++) deferred.add(busy(n));
+	let runs = 0;
+	for (; deferred.waiting; runs++) {
+		const before = done.length;
+		deferred.run();
+		t.true(done.length > before);
+		if (done.length < 20) t.true(done.length - before <= 3, String(done));
+	}
+	t.true(runs >= 7, String(runs));
+	t.deepEqual(done, [...Array.from({ length: 20 }, (_, n) => n), ...Array.from({ length: 10 }, (_, n) => 100 + n)]);
+});
+
+test('deferred work of virtual time is counted, not timed', (t) => {
+	const deferred = new Deferred({ caught: (_, error) => t.fail(String(error)) }, false);
+	let done = 0;
+	const slow = () => {
+		for (const end = performance.now() + 0.1; performance.now() < end; );
+		done++;
+	};
+	for (let n = 0; n < 130; n++) deferred.add(slow);
+	for (const total of [64, 128, 130]) {
+		deferred.run();
+		t.is(done, total);
+	}
+	t.false(deferred.waiting);
+});
 
 test('in virtual time the host has no say: the same accesses in every slice', async (t) => {
 	const program = [...mov(EAX, 1), 0xef, 0xed];

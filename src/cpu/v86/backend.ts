@@ -79,7 +79,7 @@ export class V86Backend implements CpuBackend {
 	readonly #tsc: TimeStampCounter;
 	readonly #repose = new Repose();
 	readonly #faults = new FaultLog();
-	readonly #deferred = new Deferred(this.#faults);
+	readonly #deferred: Deferred;
 	#notice: string | undefined;
 	#inSlice = false;
 	#flushWanted = false;
@@ -132,6 +132,7 @@ export class V86Backend implements CpuBackend {
 		this.#instructions = new Instructions(this.#memory);
 		this.#time = options.time === 'real' ? new RealTime() : new VirtualTime(() => this.instructions);
 		this.#random = options.time === 'real' ? new HostRandom() : new SeededRandom();
+		this.#deferred = new Deferred(this.#faults, options.time === 'real');
 		this.portRegisters = new CorePortRegisters(this.#memory);
 		this.#jit = new Jit(core, this.#memory);
 		this.dma = new GuestRam(this.#memory, exports, options.discard);

@@ -17,12 +17,22 @@ export class FaultLog implements Faults {
 	}
 }
 
+/** What waits is done for so long at one safe place, ms; the rest at the next one, so that sockets have their turn. */
+const MOST_MS = 1;
+/** What a piece of work counts as where the host's time must not decide anything, ms. */
+const VIRTUAL_MS = 1 / 64;
+
 export class Deferred {
 	#works: (() => void)[] = [];
+	/** Pieces of work done so far. */
+	#done = 0;
 	readonly #faults: Faults;
+	readonly #now: () => number;
 
-	constructor(faults: Faults) {
+	/** Time is the host's if `real`, otherwise the number of works. */
+	constructor(faults: Faults, real: boolean) {
 		this.#faults = faults;
+		this.#now = real ? () => performance.now() : () => this.#done * VIRTUAL_MS;
 	}
 
 	get waiting(): boolean {
@@ -33,18 +43,22 @@ export class Deferred {
 		this.#works.push(work);
 	}
 
-	/** Runs what waits; what that puts off waits for the next time. */
+	/** Runs what waits, in its order, while there is time; what that puts off waits for the next time. */
 	run(): void {
 		if (this.#works.length === 0) return;
 		const works = this.#works;
 		this.#works = [];
-		for (const work of works) {
+		const end = this.#now() + MOST_MS;
+		let next = 0;
+		do {
+			this.#done++;
 			try {
-				work();
+				works[next++]();
 			} catch (error) {
 				this.#faults.caught('deferred work', error);
 			}
-		}
+		} while (next < works.length && this.#now() < end);
+		if (next < works.length) this.#works = [...works.slice(next), ...this.#works];
 	}
 
 	clear(): void {
