@@ -15,6 +15,8 @@ export interface FwCfgConfig {
 	readonly serialPorts: readonly number[];
 	/** Whether an i8042 is there; yes if left out. */
 	readonly i8042?: boolean;
+	/** Port of the pvpanic device on the ISA bus; none if left out. */
+	readonly pvpanic?: number;
 	/** A kernel to boot; it goes before every device. */
 	readonly linux?: LinuxBoot;
 	/** Devices to boot from, best first, as Open Firmware paths: see `bootPath`. */
@@ -54,6 +56,7 @@ export function fwCfgContents(config: FwCfgConfig): FwCfgContents {
 	files.set('etc/boot-fail-wait', le(config.bootFailWait ?? -1, 4));
 	if (config.bootMenu && config.bootMenu.wait > 0) files.set('etc/boot-menu-wait', le(config.bootMenu.wait, 2));
 	files.set('etc/e820', e820(config.memory, config.taken ?? 0));
+	if (config.pvpanic !== undefined) files.set('etc/pvpanic-port', le(config.pvpanic, 2));
 	files.set('etc/system-states', systemStates());
 	for (const [name, bytes] of config.linux?.files ?? []) files.set(name, bytes);
 	for (const [name, bytes] of config.files ?? []) files.set(name, bytes);

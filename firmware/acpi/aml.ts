@@ -85,6 +85,7 @@ export function method(id: string, args: number, serialized: boolean, ...body: r
 	return pkg([0x14], path(id), bytes(args | (serialized ? 8 : 0)), ...body);
 }
 export const ret = (value: Aml): Aml => concat(bytes(0xa4), value);
+export const local = (n: number): Aml => bytes(0x60 + n);
 export const arg = (n: number): Aml => bytes(0x68 + n);
 export const store = (value: Aml, target: Aml): Aml => concat(bytes(0x70), value, target);
 export const or = (a: Aml, b: Aml, target: Aml): Aml => concat(bytes(0x7d), a, b, target);

@@ -16,6 +16,7 @@ import {
 	ioWindow,
 	irqNoFlags,
 	less,
+	local,
 	memoryWindow,
 	method,
 	name,
@@ -40,6 +41,8 @@ export interface AcpiConfig {
 	readonly serialPorts: readonly number[];
 	/** Whether an i8042 with keyboard and mouse is there. */
 	readonly i8042: boolean;
+	/** Port of the pvpanic device; none if left out. */
+	readonly pvpanic?: number;
 }
 
 /** Where the PCI hole ends: the I/O APIC's page. */
@@ -76,6 +79,7 @@ export function dsdt(config: AcpiConfig): Aml {
 
 function isaBridge(config: AcpiConfig): Aml {
 	const devices = [device('RTC', name('_HID', eisaId('PNP0B00')), name('_CRS', resources(io(0x70, 8), irqNoFlags(8))))];
+	if (config.pvpanic !== undefined) devices.push(pvpanic(config.pvpanic));
 	if (config.i8042) {
 		devices.push(
 			device(
@@ -101,6 +105,20 @@ function isaBridge(config: AcpiConfig): Aml {
 		);
 	}
 	return device('ISA', name('_ADR', int(0x00010000)), operationRegion('PIRQ', 'pci', PIRQ_REGISTERS, 4), ...devices);
+}
+
+/** hw/misc/pvpanic-isa.c, build_pvpanic_isa_aml. Linux writes the port of _CRS; RDPT and WRPT are for others. */
+function pvpanic(port: number): Aml {
+	return device(
+		'PEVT',
+		name('_HID', string('QEMU0001')),
+		name('_CRS', resources(io(port, 1))),
+		operationRegion('PEOR', 'io', port, 1),
+		field('PEOR', [['PEPT', 8]]),
+		name('_STA', int(0x0f)),
+		method('RDPT', 0, false, store(path('PEPT'), local(0)), ret(local(0))),
+		method('WRPT', 1, false, store(arg(0), path('PEPT'))),
+	);
 }
 
 /** Slot n's INTA..D go to links (n - 1 + pin) mod 4, but slot 1's INTA, the power management function's, to LNKS. */

@@ -1,0 +1,1 @@
+export { IsaPvpanic, type PanicEvent, PciPvpanic, PVPANIC_EVENTS, PVPANIC_PORT } from './pvpanic.ts';
