@@ -58,7 +58,22 @@ export function wordOptions(flags: WordFlags): Pick<MachineOptions, 'devices' | 
 
 /** `virtio-blk` means virtio-blk-pci on this board (softmmu/qdev-monitor.c, qdev_alias_table). */
 function fullName(driver: string): string {
-	return Object.hasOwn(DRIVERS, `${driver}-pci`) ? `${driver}-pci` : driver;
+	const known = (name: string) => Object.hasOwn(DRIVERS, name);
+	return !known(driver) && known(`${driver}-pci`) ? `${driver}-pci` : driver;
+}
+
+/** As QEMU's -action; the description checks the word. */
+export function panicAction(flag: string | undefined): MachineOptions['panic'] {
+	if (flag === undefined) return undefined;
+	const { panic, ...others } = parseWords('--action', flag);
+	if (panic === undefined || Object.keys(others).length > 0)
+		throw new TsvmError(
+			'usage',
+			`--action: '${flag}' is no action`,
+			'write panic=shutdown, pause, exit-failure or none',
+			2,
+		);
+	return panic as MachineOptions['panic'];
 }
 
 /** The text that `help` in one of the flags asks for; undefined if none does. */

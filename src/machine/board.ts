@@ -19,6 +19,7 @@ import { Rtc } from '../../devices/chipset/rtc.ts';
 import { QxlVga } from '../../devices/display/qxl/index.ts';
 import { AtaDisk, type IdeDrive, Piix3Ide } from '../../devices/ide/index.ts';
 import { I8042, Ps2Keyboard, Ps2Mouse, VmMouse, Vmport } from '../../devices/input/index.ts';
+import { IsaPvpanic, type PanicEvent, PciPvpanic } from '../../devices/misc/index.ts';
 import { PciBus } from '../../devices/pci/bus.ts';
 import type { AudioMixer } from '../audio/index.ts';
 import type { CharBackend, Device, DeviceState, DisplaySink, FwCfgContents, StateValue } from '../core/index.ts';
@@ -46,6 +47,8 @@ export interface BoardParts {
 	/** The guest pulled a reset line or switched its power off. Called in the middle of the guest's access. */
 	readonly onReset: () => void;
 	readonly onPowerOff: () => void;
+	/** The guest's kernel has panicked. Called as those above, and as often as the guest likes. */
+	readonly onPanic: (event: PanicEvent) => void;
 	/** A line that firmware wrote to the debug port. */
 	readonly onDebugLine?: (line: string) => void;
 }
@@ -131,6 +134,10 @@ export class Board {
 		this.#add('debugcon', new Debugcon(cpu, ports, parts.onDebugLine));
 		this.#add('fw-cfg', new FwCfg(cpu, ports, parts.fwCfg));
 
+		const { pvpanic, pvpanicPci } = parts.virtio.plan;
+		const { onPanic } = parts;
+		if (pvpanic) this.#add('pvpanic', new IsaPvpanic(cpu, ports, { ...pvpanic, onPanic }));
+
 		this.pci.plug(0, i440fx.pci);
 		this.pci.plug(1, piix3.pci, 0);
 		this.pci.plug(1, ide.pci, 1);
@@ -146,6 +153,8 @@ export class Board {
 			this.#add(name, device);
 			this.pci.plug(slot, device.pci);
 		}
+		if (pvpanicPci)
+			this.pci.plug(pvpanicPci.slot, this.#add('pvpanic-pci', new PciPvpanic({ ...pvpanicPci, onPanic })).pci);
 		this.#devices.set('pci', this.pci);
 		this.#devices.set('cpu', cpu);
 		this.#mapBios();

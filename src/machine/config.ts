@@ -7,6 +7,7 @@ import { TsvmError } from '../core/index.ts';
 import { formatSize, KiB, MiB, Path, refuse, Size, UnixPath } from './config-kit.ts';
 
 import { Chardev, Device, Drive } from './devices.ts';
+import { PANIC_ACTIONS } from './panic.ts';
 import { PlanError } from './plan.ts';
 import { displaySizes, planDevices } from './planner.ts';
 
@@ -238,6 +239,10 @@ export const MachineConfig = z
 		drives: z.array(Drive).default([]).meta({ description: "drives in QEMU's words, as its -drive has them" }),
 		chardevs: z.array(Chardev).default([]).meta({ description: "byte streams in QEMU's words, as its -chardev" }),
 		devices: z.array(Device).default([]).meta({ description: "devices in QEMU's words, as its -device has them" }),
+		panic: z
+			.enum(PANIC_ACTIONS, { error: `expected ${PANIC_ACTIONS.slice(0, -1).join(', ')} or ${PANIC_ACTIONS.at(-1)}` })
+			.default('shutdown')
+			.meta({ description: 'what happens when the guest tells of a panic, by pvpanic' }),
 		clock: z.enum(['real', 'virtual'], { error: 'expected real or virtual' }).default('real'),
 		firmware: z
 			.strictObject({ bios: Path.optional(), vgaBios: Path.optional() })

@@ -8,6 +8,7 @@ import type { AudioInfo } from '../audio/index.ts';
 import type { InputEvents } from '../core/index.ts';
 import type { CpuRegisters } from '../cpu/backend.ts';
 import type { MachineConfig } from './config.ts';
+import type { PanicAction } from './panic.ts';
 
 /** qapi/run-state.json, enum RunState, those that this machine can be in. */
 export type RunState =
@@ -180,6 +181,8 @@ export interface MachineControl {
 	readonly uuid: string;
 	readonly config: MachineConfig;
 	readonly status: RunState;
+	/** What a panic of the guest makes of the machine. */
+	panicAction: PanicAction;
 	/** Settles once, when the machine has ended and its disks are closed. Never rejects. */
 	readonly ended: Promise<MachineEnd>;
 

@@ -4,6 +4,7 @@
  * property lists that `-device DRIVER,help` prints.
  */
 import * as z from 'zod';
+import { PVPANIC_EVENTS, PVPANIC_PORT } from '../../devices/misc/index.ts';
 import { MSIX_MOST_VECTORS } from '../core/index.ts';
 import { MiB, Path, parseSize, refuse, UnixPath } from './config-kit.ts';
 
@@ -44,6 +45,8 @@ const Block = Bytes.superRefine((bytes, ctx) => {
 	if (bytes < 512 || bytes > 2 * MiB || (bytes & (bytes - 1)) !== 0)
 		refuse(ctx, `${bytes} is no power of two from 512 to 2M`);
 });
+const UInt8 = atMost(0xff);
+const UInt16 = atMost(0xffff);
 /** SLOT or SLOT.0 in hexadecimal. */
 const Addr = z.string().transform((text, ctx) => {
 	const match = /^(?:0x)?([\da-f]{1,2})(?:\.(?:0x)?([0-7]))?$/i.exec(text);
@@ -63,6 +66,12 @@ const Discard = z
 const WriteError = z.enum(['report', 'ignore', 'enospc', 'stop'], 'expected report, ignore, enospc or stop');
 const ReadError = z.enum(['report', 'ignore', 'stop'], 'expected report, ignore or stop');
 const Serial = z.string().max(MAX_SERIAL, `a serial number has at most ${MAX_SERIAL} characters`);
+
+function atMost(most: number) {
+	return Int.superRefine((value, ctx) => {
+		if (value > most) refuse(ctx, `${value} is more than ${most}`);
+	});
+}
 
 /** An object whose complaint about an unknown key names those that are known. */
 function words<Tag extends string, Name extends string, Shape extends z.core.$ZodLooseShape>(
@@ -97,6 +106,8 @@ const PORT = {
 	name: property('str', z.string().max(128), 'how the guest finds it under /dev/virtio-ports'),
 	nr: property('int', Int, 'port number, 0 .. 30; the next free one otherwise'),
 };
+
+const EVENTS = property('int', UInt8, `events that the guest is told of, bits (${PVPANIC_EVENTS})`);
 
 const DEVICES = {
 	'virtio-blk-pci': words('driver', 'virtio-blk-pci', {
@@ -135,6 +146,12 @@ const DEVICES = {
 		serial: property('str', Serial, 'serial number, at most 20 characters'),
 	}),
 	'ide-cd': words('driver', 'ide-cd', { id: ID, ...DRIVE }),
+	pvpanic: words('driver', 'pvpanic', {
+		id: ID,
+		ioport: property('int', UInt16, `I/O port (0x${PVPANIC_PORT.toString(16)})`),
+		events: EVENTS,
+	}),
+	'pvpanic-pci': words('driver', 'pvpanic-pci', { ...PCI, events: EVENTS }),
 };
 
 /** One line about each, for `help`. */
@@ -151,6 +168,8 @@ export const DRIVERS: Readonly<Record<keyof typeof DEVICES, string>> = {
 	'qxl-vga': 'display; takes the place of the one that every machine has',
 	'ide-hd': 'IDE disk',
 	'ide-cd': 'IDE CD-ROM drive; there is one',
+	pvpanic: 'the guest tells when its kernel panics, on the ISA bus; see --action',
+	'pvpanic-pci': 'the same on PCI',
 };
 
 const CHARDEVS = {

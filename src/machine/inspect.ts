@@ -18,6 +18,7 @@ const TYPES: Readonly<Record<string, string>> = {
 	'virtio-rng': 'virtio-rng-pci',
 	'virtio-tablet': 'virtio-tablet-pci',
 	'virtio-keyboard': 'virtio-keyboard-pci',
+	'pvpanic-pci': 'pvpanic-pci',
 };
 const ISA_BRIDGE = 0x0601;
 const IDE = 0x0101;
@@ -99,6 +100,7 @@ function isaDevices(config: MachineConfig): QtreeDevice[] {
 				properties: [['index', number(index)]],
 			}),
 		),
+		...config.devices.flatMap(({ driver }) => (driver === 'pvpanic' ? [{ type: driver, id: '' }] : [])),
 	];
 }
 

@@ -29,6 +29,7 @@ import { type DriveError, Drives } from './drives.ts';
 import { Inputs } from './inputs.ts';
 import { deviceTree, pciTree } from './inspect.ts';
 import { nativeImageCalls } from './medium.ts';
+import { GuestPanics, type PanicAction } from './panic.ts';
 import type { Plan } from './plan.ts';
 import { planDevices } from './planner.ts';
 import { RunLoop } from './runloop.ts';
@@ -82,11 +83,14 @@ export class Machine implements MachineControl {
 	readonly #guestPorts: SpicePorts;
 	readonly #loop: RunLoop;
 	readonly #listeners = new Set<MachineEventListener>();
+	readonly #panics: GuestPanics;
 	#status: RunState = 'prelaunch';
 	#server: SpiceServer | undefined;
 	#ending: Promise<void> | undefined;
 	#finish: (end: MachineEnd) => void = () => {};
 	#resetQueued = false;
+	/** What the guest asked for in the rest of the slice in which it panicked: it waits until the guest goes on. */
+	readonly #held: (() => void)[] = [];
 
 	/**
 	 * Opens everything the description names and puts the machine together; it waits for cont(). Throws TsvmError, and
@@ -138,6 +142,15 @@ export class Machine implements MachineControl {
 		this.ended = new Promise((resolve) => {
 			this.#finish = resolve;
 		});
+		this.#panics = new GuestPanics(config.panic, {
+			defer: (work) => cpu.defer(work),
+			tell: (event, action) => this.#emit(event, { action }),
+			warn: (line) => host.warn?.(line),
+			stop: () => this.#stop('guest-panicked'),
+			end: (failure) => void this.quit('guest-panic', failure),
+			now: () => performance.now(),
+			resume: host.resume ?? 'cont',
+		});
 		this.#guestPorts = createSpicePorts(config, plan, chardevs, {
 			monitors: (heads) => this.#board.qxl.clientMonitorsConfig(heads),
 			screen: () => display.screen,
@@ -154,6 +167,7 @@ export class Machine implements MachineControl {
 				linux: boot.linux,
 				bootOrder: drives.bootOrder(config.boot.once ?? config.boot.order),
 				bootMenu: config.boot.menu ? { wait: 0 } : undefined,
+				pvpanic: plan.pvpanic?.port,
 				uuid: Buffer.from(config.uuid.replaceAll('-', ''), 'hex'),
 			}),
 			sink: display,
@@ -163,7 +177,8 @@ export class Machine implements MachineControl {
 			soundSlot: plan.soundSlot,
 			virtio: virtioParts(config, plan, { disks: drives.virtioDisks, serials: this.#guestPorts.serials }),
 			onReset: () => this.#queueReset(),
-			onPowerOff: () => this.#cpu.defer(() => void this.quit('guest-shutdown')),
+			onPowerOff: () => this.#soon(() => void this.quit('guest-shutdown')),
+			onPanic: this.#panics.happened,
 			onDebugLine: host.debug,
 		});
 		this.#inputs.setKeyboard(this.#board.keyboard);
@@ -190,6 +205,12 @@ export class Machine implements MachineControl {
 	get status(): RunState {
 		return this.#status;
 	}
+	get panicAction(): PanicAction {
+		return this.#panics.action;
+	}
+	set panicAction(action: PanicAction) {
+		this.#panics.action = action;
+	}
 	get audio(): AudioMixer | undefined {
 		return this.#audio?.mixer;
 	}
@@ -198,18 +219,19 @@ export class Machine implements MachineControl {
 	}
 
 	cont(): void {
-		if (!['prelaunch', 'paused', 'io-error'].includes(this.#status)) return;
+		if (!['prelaunch', 'paused', 'io-error', 'guest-panicked'].includes(this.#status)) return;
 		this.#status = 'running';
 		this.#loop.start();
 		this.#emit('RESUME', {});
 		this.#drives.retry();
+		for (const work of this.#held.splice(0)) work();
 	}
 
 	stop(): void {
 		this.#stop('paused');
 	}
 
-	#stop(status: 'paused' | 'io-error'): void {
+	#stop(status: 'paused' | 'io-error' | 'guest-panicked'): void {
 		if (this.#status !== 'running') return;
 		this.#status = status;
 		this.#loop.stop();
@@ -313,13 +335,21 @@ export class Machine implements MachineControl {
 	#queueReset(): void {
 		if (this.#resetQueued) return;
 		this.#resetQueued = true;
-		this.#cpu.defer(() => this.#resetNow(true, 'guest-reset'));
+		this.#soon(() => this.#resetNow(true, 'guest-reset'));
+	}
+
+	/** Once the guest's access is over, if it still runs then. */
+	#soon(work: () => void): void {
+		this.#cpu.defer(() => (this.#status === 'guest-panicked' ? this.#held.push(work) : work()));
 	}
 
 	#resetNow(guest: boolean, reason: ShutdownCause): void {
 		this.#resetQueued = false;
+		this.#held.length = 0;
 		if (this.#ending) return;
 		this.#board.reset();
+		// softmmu/runstate.c, main_loop_should_exit: why it stood still is over.
+		if (this.#status !== 'running') this.#status = 'prelaunch';
 		this.#emit('RESET', { guest, reason });
 	}
 

@@ -63,6 +63,8 @@ export interface Plan {
 	readonly tablet?: VirtioPlace;
 	readonly keyboard?: VirtioPlace;
 	readonly soundSlot: number;
+	readonly pvpanic?: { readonly port: number; readonly events?: number };
+	readonly pvpanicPci?: { readonly slot: number; readonly events?: number };
 	/** Back ends to open, each used once. */
 	readonly chardevs: readonly Chardev[];
 }

@@ -1,4 +1,5 @@
 /** Makes the plan of a machine's devices: slots, drives, ports and what they are joined to. */
+import { PVPANIC_PORT } from '../../devices/misc/index.ts';
 import { AGENT_PORT } from '../spice/agent/spicevmc.ts';
 import { MiB } from './config-kit.ts';
 import type { Chardev, Device, DeviceOf, Drive } from './devices.ts';
@@ -64,6 +65,7 @@ class Planner {
 			],
 			tablet: this.#pointer('virtio-tablet-pci', tablet),
 			keyboard: this.#pointer('virtio-keyboard-pci', false),
+			...this.#pvpanic(),
 		};
 		return { ...planned, chardevs: this.#chardevs() };
 	}
@@ -120,6 +122,15 @@ class Planner {
 	#pointer(driver: 'virtio-tablet-pci' | 'virtio-keyboard-pci', always: boolean): VirtioPlace | undefined {
 		const device = this.#one(driver);
 		return device || always ? this.#place(device, driver) : undefined;
+	}
+
+	#pvpanic(): Pick<Plan, 'pvpanic' | 'pvpanicPci'> {
+		const isa = this.#one('pvpanic');
+		const pci = this.#one('pvpanic-pci');
+		return {
+			pvpanic: isa && { port: isa.ioport ?? PVPANIC_PORT, events: isa.events },
+			pvpanicPci: pci && { slot: pci.addr ?? this.#free(pci.driver), events: pci.events },
+		};
 	}
 
 	#checkIds(): void {

@@ -17,6 +17,7 @@ import type {
 	SpiceControl,
 	SpiceInfo,
 } from '../../src/machine/control.ts';
+import type { PanicAction } from '../../src/machine/panic.ts';
 
 const HALTED: CpuRegisters = {
 	eip: 0xb7b9,
@@ -42,6 +43,7 @@ export class FakeMachine implements MachineControl {
 	balloon: BalloonControl | undefined;
 	absolute = false;
 	status: RunState = 'prelaunch';
+	panicAction: PanicAction = 'shutdown';
 	picture: Screenshot | undefined = { width: 2, height: 1, rgb: Uint8Array.of(1, 2, 3, 4, 5, 6) };
 	drives: BlockInfo[] = [];
 	pci: PciInfo[] = [];

@@ -22,7 +22,7 @@ export function wholeBoard(cpu: CpuBackend, memory: number): Board {
 		rng: true,
 		tablet: true,
 		drives: [{ file: 'opened by nobody', if: 'virtio' }],
-		devices: [{ driver: 'virtio-keyboard-pci' }],
+		devices: [{ driver: 'virtio-keyboard-pci' }, { driver: 'pvpanic' }, { driver: 'pvpanic-pci' }],
 		clock: 'virtual',
 	});
 	const written = { write: (bytes: Uint8Array) => bytes.length, attach: () => {}, close: () => {} };
@@ -46,6 +46,7 @@ export function wholeBoard(cpu: CpuBackend, memory: number): Board {
 		}),
 		onReset: () => cpu.defer(() => board.reset()),
 		onPowerOff: () => {},
+		onPanic: () => {},
 	});
 	return board;
 }

@@ -372,6 +372,27 @@ export const MUTANTS: readonly Mutant[] = [
 		tests: ['cli/trace'],
 	},
 	{
+		rule: 'a guest that panics and goes on is heard once a second',
+		file: 'src/machine/panic.ts',
+		find: 'const QUIET_MS = 1000;',
+		replace: 'const QUIET_MS = 0;',
+		tests: ['machine/panic'],
+	},
+	{
+		rule: 'and is in the log once',
+		file: 'src/machine/panic.ts',
+		find: 'if (this.#logged.has(event)) return;',
+		replace: '',
+		tests: ['machine/panic'],
+	},
+	{
+		rule: 'what a guest does after its panic waits',
+		file: 'src/machine/machine.ts',
+		find: "this.#status === 'guest-panicked' ? this.#held.push(work) : work()",
+		replace: 'work()',
+		tests: ['machine/panic'],
+	},
+	{
 		rule: 'log lines of clients that are refused are few',
 		file: 'src/spice/log.ts',
 		find: 'const BURST = 5;',

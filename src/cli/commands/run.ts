@@ -10,7 +10,7 @@ import { connectText, writeViewerFile } from '../connect.ts';
 import { printWarning } from '../errors.ts';
 import { createProgress, type Progress } from '../progress.ts';
 import { startTraces } from '../trace.ts';
-import { type WordFlags, wordHelp, wordOptions } from '../words.ts';
+import { panicAction, type WordFlags, wordHelp, wordOptions } from '../words.ts';
 
 const DEFAULT_SPICE_PORT = '5930';
 
@@ -46,6 +46,7 @@ export interface RunFlags extends WordFlags {
 	readonly vgaBios?: string;
 	readonly fastVideo: boolean;
 	readonly virtualTime?: true;
+	readonly action?: string;
 	readonly balloon?: string | false;
 	readonly agent: boolean;
 	readonly copyPaste: boolean;
@@ -101,6 +102,7 @@ export function runCommand(): Command {
 		.option('--chardev <BACKEND,id=ID[,...]>', 'a byte stream for a device: socket, file, … (repeatable)', collect)
 		.optionsGroup('Control:')
 		.option('--qmp <WHERE>', 'QMP socket, unix:PATH (repeatable)', collect)
+		.option('--action <EVENT=ACTION>', 'when the guest panics: panic=shutdown, pause, exit-failure or none')
 		.option('--trace <GLOB[=FILE]>', 'write trace points to stderr or FILE; help lists them (repeatable)', collect)
 		.optionsGroup('Firmware and core:')
 		.option('--bios <FILE>', 'system BIOS instead of SeaBIOS')
@@ -130,6 +132,7 @@ const FLAGS: Readonly<Record<string, string>> = {
 	initrd: '--initrd',
 	memory: '--memory',
 	name: '--name',
+	panic: '--action',
 	qmp: '--qmp',
 	serials: '--serial',
 	spice: '--spice',
@@ -233,10 +236,10 @@ function endOnSignals(machine: MachineControl): () => void {
 	};
 }
 
-/** SIGCONT is cont for a machine that a failing disk has stopped: there may be no QMP socket. */
+/** SIGCONT is cont for a machine that a failing disk or a panic has stopped: there may be no QMP socket. */
 function goOnWhenContinued(machine: MachineControl): () => void {
 	const onContinue = () => {
-		if (machine.status === 'io-error') machine.cont();
+		if (machine.status === 'io-error' || machine.status === 'guest-panicked') machine.cont();
 	};
 	process.on('SIGCONT', onContinue);
 	return () => {
@@ -297,6 +300,7 @@ async function machineOptions(disk: string | undefined, flags: RunFlags): Promis
 		spice: await spiceOptions(flags),
 		qmp: flags.qmp?.slice(),
 		display: { fastVideo: flags.fastVideo },
+		panic: panicAction(flags.action),
 		clock: flags.virtualTime ? 'virtual' : 'real',
 		firmware: { bios: flags.bios, vgaBios: flags.vgaBios },
 		trace: flags.trace?.slice(),

@@ -1,5 +1,6 @@
 /** The QMP commands: arguments as a schema, behaviour as a function. Names and shapes are qapi's. */
 import * as z from 'zod';
+import { PANIC_ACTIONS } from '../../machine/panic.ts';
 import { getProperty, queryBalloon, setBalloon, setProperty } from '../balloon.ts';
 import { executeHmp } from '../hmp/monitor.ts';
 import { changeMedium, eject, findDrive } from '../media.ts';
@@ -52,6 +53,7 @@ const ChangeMedium = z.strictObject({
 const Balloon = z.strictObject({ value: Int });
 const QomGet = z.strictObject({ path: z.string(), property: z.string() });
 const QomSet = z.strictObject({ path: z.string(), property: z.string(), value: z.unknown() });
+const SetAction = z.strictObject({ panic: z.enum(PANIC_ACTIONS).optional() });
 const HumanMonitorCommand = z.strictObject({ 'command-line': z.string(), 'cpu-index': Int.optional() });
 
 /** qmp_capabilities is not here: it belongs to the session. */
@@ -94,6 +96,9 @@ export const COMMANDS: ReadonlyMap<string, QmpCommand> = new Map(
 		cont: command(Nothing, ({ machine }) => machine.cont()),
 		system_reset: command(Nothing, ({ machine }) => machine.reset()),
 		system_powerdown: command(Nothing, ({ machine }) => machine.powerdown()),
+		'set-action': command(SetAction, ({ machine }, { panic }) => {
+			if (panic !== undefined) machine.panicAction = panic;
+		}),
 		quit: command(Nothing, ({ machine }) => {
 			void machine.quit('host-qmp-quit');
 		}),
