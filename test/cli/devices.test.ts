@@ -110,6 +110,17 @@ test('properties of the transport', (t) => {
 	t.regex(complaint(['device virtio-tablet-pci,disable-modern=on']), /only the modern interface/);
 });
 
+test('pvpanic: one on each bus, and neither name stands for the other', (t) => {
+	const { pvpanic, pvpanicPci } = plan(['device pvpanic', 'device pvpanic-pci,addr=9,events=1']);
+	t.deepEqual(pvpanic, { port: 0x505, events: undefined });
+	t.deepEqual(pvpanicPci, { slot: 9, events: 1 });
+	const other = plan(['device pvpanic,ioport=0x600,events=2']);
+	t.deepEqual(other.pvpanic, { port: 0x600, events: 2 });
+	t.is(other.pvpanicPci, undefined);
+	t.is(plan(['device pvpanic-pci']).pvpanicPci?.slot, 5);
+	t.is(plan([]).pvpanic, undefined);
+});
+
 test('drives: on IDE, on virtio, for a device; a CD-ROM', (t) => {
 	const { disks, cdrom } = plan([
 		'drive file=a',
@@ -253,6 +264,10 @@ test('wrong words are told with those that are known', (t) => {
 		],
 		[['chardev stdio,id=c', 'chardev stdio,id=d'], /stdio is taken already/],
 		[['device virtio-balloon-pci', 'device virtio-balloon-pci'], /a machine has one virtio-balloon-pci/],
+		[['device pvpanic', 'device pvpanic'], /a machine has one pvpanic;/],
+		[['device pvpanic,addr=5'], /pvpanic has no property 'addr'; it has events, id, ioport/],
+		[['device pvpanic,ioport=0x10000'], /65536 is more than 65535/],
+		[['device pvpanic-pci,events=256'], /256 is more than 255/],
 		[['device qxl-vga,ram_size=5'], /5 bytes is no power of two/],
 	];
 	for (const [flags, message] of wrong) t.regex(complaint(flags), message, flags.join(' '));

@@ -21,6 +21,8 @@ import { reportError } from '../../src/cli/errors.ts';
 import { createProgram } from '../../src/cli/program.ts';
 import { qmpExecute } from '../../src/control/qmp/client.ts';
 import { cli, type Finished, freePort, tsvm } from '../helpers/guest.ts';
+import { writePanickingBios } from '../helpers/panicking-bios.ts';
+import { waitFor } from '../helpers/x11.ts';
 
 function folderFor(t: ExecutionContext): string {
 	const folder = mkdtempSync(join(tmpdir(), 'tsvm-cli-'));
@@ -98,6 +100,9 @@ test.serial('mistakes are told in one line with what to do, exit codes say whose
 		[['run', disk, '--web-host', 'box.lan:80'], /--web-host: expected a host name without a port/],
 		[['run', disk, '--tls-port', '5949', '--secure-channels', 'sound'], /--secure-channels: expected one of main/],
 		[['run', disk, '--trace', 'nothing.*'], /no trace point is called nothing/],
+		[['run', disk, '--action', 'panic=reset'], /--action: expected none, pause, shutdown or exit-failure/],
+		[['run', disk, '--action', 'reboot=shutdown'], /--action: 'reboot=shutdown' is no action; write panic=/],
+		[['run', disk, '--action', 'panic=none,x=1'], /is no action/],
 		[['run', disk, '--password', 'x', '--password-file', 'y'], /cannot be used with option/],
 		[['qmp', 'x.sock', 'stop', 'word'], /'word' is no argument; write name=value/],
 		[['image', 'build', 'windows'], /there is no image windows; there are: debian-mini/],
@@ -197,6 +202,31 @@ test.serial('it says how to connect, and Ctrl-C, SIGTERM and quit end it with ex
 		t.is(machine.stderr(), '');
 		t.false(existsSync(socket), 'its QMP socket is gone');
 	}
+});
+
+test.serial('a panic ends it, with the exit code that --action says, or pauses it until SIGCONT', async (t) => {
+	const folder = folderFor(t);
+	const bios = join(folder, 'bios.bin');
+	writePanickingBios(bios);
+	const args = [blankDisk(folder), '--device', 'pvpanic', '--bios', bios];
+	const ends = async (...action: readonly string[]) => {
+		const { code, stderr } = await tsvm(['run', ...args, '--spice', 'none', '--serial', 'none', ...action]);
+		return [code, stderr];
+	};
+	t.deepEqual(await ends(), [0, 'tsvm: warning: the guest has panicked, which ends its machine\n']);
+	t.deepEqual(await ends('--action', 'panic=exit-failure'), [1, 'tsvm: the guest has panicked\n']);
+
+	const socket = join(folder, 'q.sock');
+	const more = ['--spice', 'auto', '--qmp', `unix:${socket}`, '--action', 'panic=pause'];
+	const { child, stderr, ended } = await running(t, [...args, ...more]);
+	const paused = `tsvm: warning: the guest has panicked; the machine is paused until cont, or kill -CONT ${child.pid}\n`;
+	await waitFor(() => stderr() === paused, 'the warning');
+	const status = async () => JSON.parse((await inProcess(['qmp', socket, 'query-status'])).stdout).status;
+	t.is(await status(), 'guest-panicked');
+	child.kill('SIGCONT');
+	await waitFor(async () => (await status()) === 'running', 'the machine to go on');
+	child.kill('SIGTERM');
+	t.is(await ended(), 0);
 });
 
 test.serial('a second signal ends it at once', async (t) => {
