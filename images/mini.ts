@@ -18,14 +18,25 @@ const MODULES = [
 	...['qxl', 'bochs', 'cirrus', 'snd-intel8x0', 'snd-pcm-oss', 'snd-mixer-oss', 'pcspkr'],
 	...['virtio_pci', 'virtio_console', 'virtio_balloon', 'virtio_blk', 'virtio_scsi', 'virtio_net', 'virtio-rng'],
 	...['virtio_input', '9pnet_virtio', '9p', 'ata_piix', 'sd_mod', 'sr_mod', 'sg', 'ext4', 'isofs', 'vfat'],
-	...['8139cp', 'ne2k-pci', 'e1000', 'psmouse', 'evdev', 'uinput', 'button', 'i2c-piix4'],
+	...[
+		'8139cp',
+		'ne2k-pci',
+		'e1000',
+		'psmouse',
+		'evdev',
+		'uinput',
+		'button',
+		'i2c-piix4',
+		'pvpanic-mmio',
+		'pvpanic-pci',
+	],
 	...['uhci-hcd', 'ehci-pci', 'usbhid', 'hid-generic', 'usb-storage', 'overlay', 'loop'],
 ];
 
 export const mini: Recipe = {
 	name: 'debian-mini',
 	summary: "Debian's 686 kernel with busybox in an initramfs, about 30 s from nothing to a shell",
-	version: 3,
+	version: 4,
 	// Serial first and screen last would make the screen the console that init's shell reads: the serial line is.
 	append: `console=tty0 console=ttyS0,115200 ${FAST_WORDS}`,
 	files: { kernel: 'vmlinuz', initrd: 'initrd.cpio' },
