@@ -5,7 +5,7 @@ import { CapSet } from '../../src/spice/caps.ts';
 import { baseServer } from '../../src/spice/protocol/base.ts';
 import { ChannelType, MainCap, MouseMode } from '../../src/spice/protocol/constants.ts';
 import { main } from '../../src/spice/protocol/main.ts';
-import { ClientChannel, SpiceClient } from '../helpers/spice-client.ts';
+import { ClientChannel, LinkRefused, SpiceClient } from '../helpers/spice-client.ts';
 import { FakeInputs, serve, until } from './support.ts';
 
 const uuid = '6ba7b810-9dad-11d1-80b4-00c04fd430c8';
@@ -311,3 +311,24 @@ test('absolute pointers are offered from the start if the guest has one', async 
 	t.is(client.init.supportedMouseModes, 3);
 	t.is(client.init.currentMouseMode, MouseMode.server);
 });
+
+for (const count of [2, 4, 100])
+	test(`of ${count} clients that come at once the last has the machine, and one session is left`, async (t) => {
+		const { port, server, warnings } = await serve(t, { password: 'secret' });
+		const clients = await Promise.allSettled(
+			Array.from({ length: count }, () => SpiceClient.connect({ port, password: 'secret' })),
+		);
+		t.teardown(() => {
+			for (const client of clients) if (client.status === 'fulfilled') client.value.close();
+		});
+		const open = () => clients.flatMap((c) => (c.status === 'fulfilled' && c.value.main.open ? [c.value] : []));
+		await until(() => open().length === 1, 'the end of the others');
+		const [left] = open();
+		t.deepEqual(
+			server.clients().map(({ connectionId }) => connectionId),
+			[left.init.sessionId],
+		);
+		t.true((await left.open(ChannelType.display)).open, 'it is served');
+		await t.throwsAsync(left.open(ChannelType.display), { instanceOf: LinkRefused }, 'each channel once');
+		t.true(warnings.length <= 6, warnings.join('\n'));
+	});
