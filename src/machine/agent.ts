@@ -20,7 +20,7 @@ export interface SpicePorts {
 
 /** `chardevs` are the opened back ends by id, `options` the agent's ways to the machine. */
 export function createSpicePorts(
-	config: Pick<MachineConfig, 'agent'>,
+	config: Pick<MachineConfig, 'agent' | 'display'>,
 	{ serials }: Pick<Plan, 'serials'>,
 	chardevs: ReadonlyMap<string, CharBackend>,
 	options: Pick<SpiceVmcOptions, 'monitors' | 'screen'>,
@@ -30,7 +30,7 @@ export function createSpicePorts(
 	const backendOf = (end: PortEnd): CharBackend => {
 		switch (end.kind) {
 			case 'agent':
-				agent = new SpiceVmc({ ...options, ...config.agent, displays: displayOutputs() });
+				agent = new SpiceVmc({ ...options, ...config.agent, displays: displayOutputs(config.display.maxOutputs) });
 				return agent;
 			case 'spice': {
 				const port = new SpicePort(end.name);
@@ -49,7 +49,12 @@ export function createSpicePorts(
 	return { agent, ports, serials: planned };
 }
 
-function displayOutputs(): DisplayOutput[] {
+function displayOutputs(maxOutputs: number): DisplayOutput[] {
 	const deviceAddress = `pci/0000/${DISPLAY_SLOT.toString(16).padStart(2, '0')}.0`;
-	return Array.from({ length: OUTPUTS }, (_, n) => ({ channelId: 0, monitorId: n, deviceDisplayId: n, deviceAddress }));
+	return Array.from({ length: Math.min(maxOutputs || OUTPUTS, OUTPUTS) }, (_, n) => ({
+		channelId: 0,
+		monitorId: n,
+		deviceDisplayId: n,
+		deviceAddress,
+	}));
 }

@@ -215,7 +215,7 @@ function createAc97(host: CpuBackend, audio: AudioMixer): Ac97 {
 }
 
 function createQxl({ cpu, config, sink, vgaBios }: BoardParts): QxlVga {
-	const { ram, vram, vgamem } = config.display;
+	const { ram, vram, vgamem, maxOutputs } = config.display;
 	return new QxlVga({
 		host: cpu,
 		ports: cpu.ports,
@@ -224,6 +224,7 @@ function createQxl({ cpu, config, sink, vgaBios }: BoardParts): QxlVga {
 		vram: cpu.allocateVideo(vram),
 		sink,
 		sizes: { ramMb: ram / MIB, vramMb: vram / MIB, vgamemMb: vgamem / MIB, revision: 5 },
+		maxOutputs,
 		vgaBios,
 	});
 }

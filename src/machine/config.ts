@@ -9,7 +9,7 @@ import { formatSize, KiB, MiB, Path, refuse, Size, UnixPath } from './config-kit
 import { Chardev, Device, Drive } from './devices.ts';
 import { PANIC_ACTIONS } from './panic.ts';
 import { PlanError } from './plan.ts';
-import { displaySizes, planDevices } from './planner.ts';
+import { displayWords, planDevices } from './planner.ts';
 
 export { formatSize, parseSize } from './config-kit.ts';
 
@@ -21,7 +21,11 @@ export const MIN_MEMORY = 4 * MiB;
 const powerOfTwo = (min: number, max: number) =>
 	Size.superRefine((bytes, ctx) => {
 		if (bytes < min || bytes > max || (bytes & (bytes - 1)) !== 0)
-			refuse(ctx, `${formatSize(bytes)} is no power of two from ${formatSize(min)} to ${formatSize(max)}`);
+			refuse(
+				ctx,
+				`${formatSize(bytes)} is no power of two from ${formatSize(min)} to ${formatSize(max)}`,
+				`give ${formatSize(Math.max(min, Math.min(max, 2 ** Math.ceil(Math.log2(bytes)))))}`,
+			);
 	});
 
 const Port = z.number().int().min(1, 'expected a port from 1 to 65535').max(65535, 'expected a port from 1 to 65535');
@@ -182,6 +186,12 @@ const Display = z
 		ram: powerOfTwo(2 * MiB, 1024 * MiB).prefault('64M'),
 		vram: powerOfTwo(4 * KiB, 1024 * MiB).prefault('64M'),
 		vgamem: powerOfTwo(8 * MiB, 256 * MiB).prefault('16M'),
+		maxOutputs: z
+			.int('expected a number of monitors from 0 to 65535')
+			.min(0, 'expected a number of monitors from 0 to 65535')
+			.max(65535, 'expected a number of monitors from 0 to 65535')
+			.default(0)
+			.meta({ description: "monitors that clients may use at most; 0: as many as the guest's driver allows" }),
 		fastVideo: z.boolean().default(true).meta({ description: 'false: video memory by plain MMIO, slow' }),
 	})
 	// As QEMU does (hw/display/qxl.c, qxl_init_ramsize), so that advice to raise vgamem for large screens works alone.
@@ -254,8 +264,12 @@ export const MachineConfig = z
 		// What a description has words of its own for is said with those from here on.
 		const { devices } = config;
 		const qxl = devices.find((device) => device.driver === 'qxl-vga');
-		const display = qxl ? Display.safeParse({ ...config.display, ...given(displaySizes(qxl)) }) : undefined;
-		if (display?.error) refuse(ctx, display.error.issues[0].message, '', ['devices', devices.indexOf(qxl as Device)]);
+		const display = qxl ? Display.safeParse({ ...config.display, ...given(displayWords(qxl)) }) : undefined;
+		if (display?.error) {
+			const [issue] = display.error.issues;
+			const at = ['devices', devices.indexOf(qxl as Device)];
+			refuse(ctx, `qxl-vga's ${issue.path.join('.')}: ${issue.message}`, hintOf(issue), at);
+		}
 		const balloon = devices.find((device) => device.driver === 'virtio-balloon-pci');
 		return {
 			...config,

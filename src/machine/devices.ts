@@ -58,6 +58,10 @@ const Addr = z.string().transform((text, ctx) => {
 const Vectors = Int.superRefine((count, ctx) => {
 	if (count > MSIX_MOST_VECTORS) refuse(ctx, `${count} vectors are more than the ${MSIX_MOST_VECTORS} that fit`);
 });
+/** A 16-bit number in QEMU. */
+const Outputs = Int.superRefine((count, ctx) => {
+	if (count > 0xffff) refuse(ctx, `${count} monitors are too many`, 'give 0 to 65535');
+});
 /** block.c, bdrv_parse_discard_flags. */
 const Discard = z
 	.enum(['ignore', 'off', 'unmap', 'on'], 'expected unmap (on) or ignore (off)')
@@ -139,6 +143,7 @@ const DEVICES = {
 		vram_size: property('size', Bytes, 'vram BAR, bytes'),
 		vram_size_mb: property('int', Int, 'the same in MiB'),
 		vgamem_mb: property('int', Int, 'frame buffer, MiB'),
+		max_outputs: property('int', Outputs, "monitors at most; 0: as many as the guest's driver allows"),
 	}),
 	'ide-hd': words('driver', 'ide-hd', {
 		id: ID,

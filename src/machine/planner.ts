@@ -351,12 +351,18 @@ function known(list: readonly { readonly id?: string }[]): string {
 	return ids.length === 0 ? 'there are none' : `there are ${ids.join(', ')}`;
 }
 
-/** What of a display's memories a qxl-vga asks for, bytes. */
-export function displaySizes(device: DeviceOf<'qxl-vga'>): { ram?: number; vram?: number; vgamem?: number } {
+/** What a qxl-vga says of the display; sizes in bytes. */
+export function displayWords(device: DeviceOf<'qxl-vga'>): {
+	ram?: number;
+	vram?: number;
+	vgamem?: number;
+	maxOutputs?: number;
+} {
 	const mb = (count: number | undefined) => (count === undefined ? undefined : count * MiB);
 	return {
 		ram: mb(device.ram_size_mb) ?? device.ram_size,
 		vram: mb(device.vram_size_mb) ?? device.vram_size,
 		vgamem: mb(device.vgamem_mb),
+		maxOutputs: device.max_outputs,
 	};
 }

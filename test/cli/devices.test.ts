@@ -201,11 +201,11 @@ test('ports: to a back end, to SPICE, to nobody; names and numbers', (t) => {
 test("what a description has words of its own for is the same in QEMU's", (t) => {
 	const config = parseConfig(
 		wordsOf([
-			'device qxl-vga,ram_size_mb=32,vram_size=33554432,vgamem_mb=8',
+			'device qxl-vga,ram_size_mb=32,vram_size=33554432,vgamem_mb=8,max_outputs=2',
 			'device virtio-balloon-pci,free-page-reporting=on',
 		]),
 	);
-	t.like(config.display, { ram: 32 * MIB, vram: 32 * MIB, vgamem: 8 * MIB });
+	t.like(config.display, { ram: 32 * MIB, vram: 32 * MIB, vgamem: 8 * MIB, maxOutputs: 2 });
 	const large = parseConfig(wordsOf(['device qxl-vga,ram_size_mb=64,vgamem_mb=64']));
 	t.like(large.display, { ram: 128 * MIB, vram: 64 * MIB, vgamem: 64 * MIB }, 'ram holds twice vgamem at least');
 	t.like(config.balloon, { freePageReporting: true, deflateOnOom: false });
@@ -268,7 +268,12 @@ test('wrong words are told with those that are known', (t) => {
 		[['device pvpanic,addr=5'], /pvpanic has no property 'addr'; it has events, id, ioport/],
 		[['device pvpanic,ioport=0x10000'], /65536 is more than 65535/],
 		[['device pvpanic-pci,events=256'], /256 is more than 255/],
-		[['device qxl-vga,ram_size=5'], /5 bytes is no power of two/],
+		[['device qxl-vga,ram_size=5'], /qxl-vga's ram: 5 bytes is no power of two .*; give 2 MiB$/],
+		[['device qxl-vga,ram_size_mb=48'], /qxl-vga's ram: 48 MiB is no power of two .*; give 64 MiB$/],
+		[['device qxl-vga,vgamem_mb=12'], /qxl-vga's vgamem: 12 MiB is no power of two .*; give 16 MiB$/],
+		[['device qxl-vga,vgamem_mb=512'], /qxl-vga's vgamem: 512 MiB is no power of two .*; give 256 MiB$/],
+		[['device qxl-vga,max_outputs=-1'], /max_outputs: '-1' is no whole number/],
+		[['device qxl-vga,max_outputs=65536'], /max_outputs: 65536 monitors are too many; give 0 to 65535$/],
 	];
 	for (const [flags, message] of wrong) t.regex(complaint(flags), message, flags.join(' '));
 	t.regex(complaint(['chardev null,id=c', 'device virtserialport,chardev=c'], { serials: ['chardev:c'] }), /used by/);

@@ -24,13 +24,14 @@ export interface DisplayBoard extends FakeBoard {
 export function displayBoard(
 	sizes = { ramMb: 64, vramMb: 32, vgamemMb: 16, revision: 5 },
 	vgaBios?: Uint8Array,
+	maxOutputs?: number,
 ): DisplayBoard {
 	const board = new FakeBoard();
 	const ram = new FakeVideoMemory(sizes.ramMb << 20);
 	const vram = new FakeVideoMemory(sizes.vramMb << 20);
 	const sink = new DrawingSink();
 	const { host, ports, mmio } = board;
-	const device = new QxlVga({ host, ports, mmio, ram, vram, sink, sizes, vgaBios });
+	const device = new QxlVga({ host, ports, mmio, ram, vram, sink, sizes, maxOutputs, vgaBios });
 	const interrupt = { level: false };
 	device.pci.attach(new OneSlotBus(board, interrupt), 0x10);
 	for (const [bar, base] of [RAM_BASE, VRAM_BASE, ROM_BASE, IO_BASE].entries())

@@ -1,7 +1,11 @@
 /** The agent's port between a guest that speaks vdagent and a client of the main channel. */
 import test from 'ava';
 import fc from 'fast-check';
+import { wordOptions } from '../../src/cli/words.ts';
 import { decode, WireError } from '../../src/core/index.ts';
+import { createSpicePorts } from '../../src/machine/agent.ts';
+import { parseConfig } from '../../src/machine/config.ts';
+import { planDevices } from '../../src/machine/planner.ts';
 import { AgentCap, AgentMessage, AnnounceCapabilities, GraphicsDeviceInfo } from '../../src/spice/agent/messages.ts';
 import { SpiceVmc, type SpiceVmcOptions } from '../../src/spice/agent/spicevmc.ts';
 import { wholeMessage } from '../../src/spice/agent/stream.ts';
@@ -372,6 +376,19 @@ test('an agent that wants to know is told which output of which device a monitor
 	t.deepEqual(guest.types(2), [AgentMessage.graphicsDeviceInfo]);
 	const { displayInfo } = decode(GraphicsDeviceInfo, guest.messages[0].body);
 	t.is(Buffer.from(displayInfo[0].deviceAddress).toString(), 'pci/0000/02.0\0');
+});
+
+test('the agent is told of as many outputs as max_outputs allows and the driver has', (t) => {
+	const told = (word: string) => {
+		const config = parseConfig({ spice: { port: 5900 }, ...wordOptions({ device: [`qxl-vga${word}`] }) });
+		const { agent } = createSpicePorts(config, planDevices(config), new Map(), {});
+		if (!agent) throw new Error('the machine has no agent');
+		const guest = new FakeGuest(agent);
+		guest.open();
+		guest.say(AgentMessage.announceCapabilities, announcement(0, AgentCap.graphicsDeviceInfo));
+		return decode(GraphicsDeviceInfo, guest.messages[0].body).displayInfo.length;
+	};
+	t.deepEqual(['', ',max_outputs=0', ',max_outputs=1', ',max_outputs=3', ',max_outputs=16'].map(told), [4, 4, 1, 3, 4]);
 });
 
 function encodeMonitors(heads: readonly { width: number; height: number; x: number; y: number }[]): Buffer {

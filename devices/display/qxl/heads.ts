@@ -3,15 +3,19 @@ import { type DisplaySink, decode, encode, type Head as HeadValue, type StateVal
 import { CommandError, type GuestReader } from './guest-reader.ts';
 import { Head, MonitorsConfig } from './layout.ts';
 
-const MAX_HEADS = 64;
+/** What the ROM has room for. */
+export const MAX_HEADS = 64;
 
 export class Heads {
 	readonly #sink: DisplaySink;
+	readonly #limit: number;
 	#heads: readonly HeadValue[] = [];
 	#maxAllowed = 0;
 
-	constructor(sink: DisplaySink) {
+	/** `limit`: how many of the guest's heads clients see, whatever the guest allows. */
+	constructor(sink: DisplaySink, limit: number) {
 		this.#sink = sink;
+		this.#limit = limit;
 	}
 
 	get count(): number {
@@ -30,9 +34,10 @@ export class Heads {
 		if (count === 0 || count > MAX_HEADS) throw new CommandError(`${count} heads`);
 		if (maxAllowed !== 0 && maxAllowed < count)
 			throw new CommandError(`${count} heads where ${maxAllowed} are allowed`);
-		this.#heads = reader.readArray(Head, count, address, MonitorsConfig.min);
-		this.#maxAllowed = maxAllowed;
-		this.#sink.monitorsConfig(maxAllowed, this.#heads);
+		this.#heads = reader.readArray(Head, Math.min(count, this.#limit), address, MonitorsConfig.min);
+		// A guest's zero allows any number.
+		this.#maxAllowed = this.#limit === MAX_HEADS ? maxAllowed : Math.min(maxAllowed || this.#limit, this.#limit);
+		this.#sink.monitorsConfig(this.#maxAllowed, this.#heads);
 	}
 
 	save(): { [key: string]: StateValue } {

@@ -22,7 +22,7 @@ import {
 import { Vga } from '../vga/index.ts';
 import { Commands } from './commands.ts';
 import { GuestBug } from './guest-reader.ts';
-import { Heads } from './heads.ts';
+import { Heads, MAX_HEADS } from './heads.ts';
 import { type Adapter, IoCommands, type Mode } from './io-commands.ts';
 import { COMMAND_RING_SIZE, Interrupt, IO_SIZE, Io } from './layout.ts';
 import { Memslots } from './memslots.ts';
@@ -77,6 +77,8 @@ export interface QxlVgaParts {
 	readonly vram: VideoMemory;
 	readonly sink: DisplaySink;
 	readonly sizes: QxlVgaSizes;
+	/** Heads at most, as QEMU's `max_outputs`; 0: as many as the ROM has room for. */
+	readonly maxOutputs?: number;
 	/** VGA BIOS, for the expansion ROM. */
 	readonly vgaBios?: Uint8Array;
 }
@@ -108,13 +110,14 @@ export class QxlVga implements Device, DisplayClientEvents {
 		const { host, ports, mmio, ram, vram, sink, sizes } = parts;
 		this.#parts = parts;
 		const vgamem = sizes.vgamemMb * MIB;
+		const maxHeads = Math.min(parts.maxOutputs || MAX_HEADS, MAX_HEADS);
 		this.#header = new RamHeader(ram);
-		this.rom = new QxlRom(ram.size, vgamem, () => host.clock.now() / 1e6);
+		this.rom = new QxlRom(ram.size, vgamem, maxHeads, () => host.clock.now() / 1e6);
 		this.#slots = new Memslots([
 			{ base: () => this.pci.barAddress(BAR_RAM), size: ram.size, bytes: () => ram.bytes() },
 			{ base: () => this.pci.barAddress(BAR_VRAM), size: vram.size, bytes: () => vram.bytes() },
 		]);
-		this.#heads = new Heads(sink);
+		this.#heads = new Heads(sink, maxHeads);
 		this.#commands = new Commands({
 			header: this.#header,
 			slots: this.#slots,

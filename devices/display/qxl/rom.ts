@@ -1,12 +1,12 @@
 /** QXLRom and the list of modes behind it: what the guest's driver reads first, in BAR 2. qxl_dev.h; values as QEMU 7.2. */
 import { encode, type Infer, type IoHandler, type StateValue, wire } from '../../../src/core/index.ts';
+import { MAX_HEADS } from './heads.ts';
 import { RAM_HEADER_SIZE } from './layout.ts';
 
 const { array, fixedArray, fixedBytes, struct, u16, u32, u64, u8 } = wire;
 
 export const ROM_SIZE = 8192;
 const ROM_MAGIC = 0x4f525851;
-const MAX_HEADS = 64;
 export const CAPABILITY_BYTES = 58;
 export const SURFACES = 1024;
 
@@ -94,12 +94,14 @@ export class QxlRom {
 	readonly modes: readonly QxlMode[];
 	/** BAR 2. The guest cannot write it. */
 	readonly handler: IoHandler;
+	readonly #maxHeads: number;
 	readonly #image: Uint8Array;
 	readonly #bytes = new Uint8Array(ROM_SIZE);
 	readonly #view = new DataView(this.#bytes.buffer);
 
-	/** Sizes in bytes; `mmClock` gives the multimedia time in ms. */
-	constructor(ramSize: number, vgamem: number, mmClock: () => number) {
+	/** Sizes in bytes; `maxHeads` of a client's are published; `mmClock` gives the multimedia time in ms. */
+	constructor(ramSize: number, vgamem: number, maxHeads: number, mmClock: () => number) {
+		this.#maxHeads = maxHeads;
 		this.modes = modeList(vgamem);
 		const header = encode(Rom, {
 			magic: ROM_MAGIC,
@@ -181,7 +183,7 @@ export class QxlRom {
 
 	/** Publishes the heads a client asks for; false if they are what is there already. */
 	setMonitors(heads: readonly ClientHead[]): boolean {
-		const count = Math.min(heads.length, MAX_HEADS);
+		const count = Math.min(heads.length, this.#maxHeads);
 		const config = encode(Heads, {
 			count,
 			padding: 0,

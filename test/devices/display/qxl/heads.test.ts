@@ -10,8 +10,8 @@ import { boardAccess, concat, QxlDriver } from '../../../helpers/qxl-driver.ts';
 const HEADS_AT = 132;
 const ROM_END = 1160;
 
-async function native() {
-	const board = displayBoard();
+async function native(maxOutputs?: number) {
+	const board = displayBoard(undefined, undefined, maxOutputs);
 	const driver = new QxlDriver(boardAccess(board));
 	await driver.init();
 	await driver.createPrimary(640, 480);
@@ -81,4 +81,32 @@ test('any number of heads of any size that a client may wish for fits the ROM', 
 		}),
 		{ numRuns: 30 },
 	);
+});
+
+test('max_outputs bounds the heads that a client may ask for and those of the guest that it sees; 0 does not', async (t) => {
+	const wish = { x: 0, y: 0, width: 640, height: 480 };
+	const three = [...TWO, head(2, 640)];
+	const cases = [
+		{ maxOutputs: 1, published: 1, seen: 1, allowed: [1, 1] },
+		{ maxOutputs: 2, published: 2, seen: 2, allowed: [2, 2] },
+		{ maxOutputs: 5, published: 5, seen: 3, allowed: [4, 5] },
+		{ maxOutputs: 0, published: 64, seen: 3, allowed: [4, 0] },
+		{ maxOutputs: 65535, published: 64, seen: 3, allowed: [4, 0] },
+	];
+	for (const { maxOutputs, published, seen, allowed } of cases) {
+		const { board, driver } = await native(maxOutputs);
+		t.true(board.device.clientMonitorsConfig(Array.from({ length: 70 }, () => wish)));
+		const count = await driver.io.read(ROM_BASE + HEADS_AT, 2);
+		t.is(count[0] | (count[1] << 8), published, `max_outputs=${maxOutputs}`);
+		for (const [i, maxAllowed] of [4, 0].entries()) {
+			const config = encode(L.MonitorsConfig, { count: 3, maxAllowed });
+			await setHeads(driver, await driver.place(concat(config, ...three.map((h) => encode(L.Head, h)))));
+			t.deepEqual(board.sink.heads, three.slice(0, seen));
+			t.is(
+				board.sink.calls.at(-1),
+				`monitorsConfig ${allowed[i]}`,
+				`max_outputs=${maxOutputs}, the guest allows ${maxAllowed}`,
+			);
+		}
+	}
 });
