@@ -4,6 +4,7 @@ import { TsvmError } from '../../src/core/index.ts';
 /** Offsets in the first sector of the setup code. */
 const at = {
 	setupSects: 0x1f1,
+	vidMode: 0x1fa,
 	bootFlag: 0x1fe,
 	magic: 0x202,
 	version: 0x206,

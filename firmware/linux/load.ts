@@ -11,6 +11,7 @@ import { type BzImage, parseBzImage, setupField } from './bzimage.ts';
 import { type KernelImage, parseVmlinux } from './elf.ts';
 import { linuxRom, type RomLoad } from './rom.ts';
 import { unpackPayload } from './unpack.ts';
+import { videoMode } from './video-mode.ts';
 
 export interface LinuxOptions {
 	/** Path of a bzImage. */
@@ -61,9 +62,11 @@ export async function loadLinux(options: LinuxOptions): Promise<LinuxBoot> {
 	const initrd = options.initrd === undefined ? undefined : await readInput(options.initrd, 'initrd');
 	const initrdAddress = place(kernel, initrd, image, memory);
 	const cmdline = commandLine(append, image);
+	const mode = videoMode(append);
 
 	const setup = image.setup.slice();
 	const view = new DataView(setup.buffer);
+	if (mode !== undefined) view.setUint16(setupField.vidMode, mode, true);
 	setup[setupField.typeOfLoader] = LOADER_TYPE;
 	setup[setupField.loadflags] |= LOADFLAGS_CAN_USE_HEAP;
 	view.setUint16(setupField.heapEndPtr, CMDLINE_ADDRESS - SETUP_ADDRESS - 0x400, true);

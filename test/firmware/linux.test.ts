@@ -105,6 +105,38 @@ test('a packed kernel is unpacked, flattened, and entered by the setup code itse
 	t.true(files.has('genroms/tsvm-linux.rom'));
 });
 
+test('vga= becomes the video mode of the header, in whichever way C writes numbers; nothing said, the kernel chooses', async (t) => {
+	const image = bzImage(gzipSync(vmlinux()), (v) => v.setUint16(0x1fa, 0x1234, true));
+	const cases: readonly (readonly [append: string, mode: number])[] = [
+		['quiet', 0x1234],
+		['xvga=788 video=vga=788', 0x1234],
+		['vga=788 --- quiet', 788],
+		['quiet vga=0x314', 0x314],
+		['vga=01424', 0x314],
+		['vga=0', 0],
+		['vga=65535', 0xffff],
+		['vga=normal', 0xffff],
+		['vga=ext', 0xfffe],
+		['vga=ask', 0xfffd],
+		['vga=788 quiet vga=791', 791],
+	];
+	for (const [append, mode] of cases) {
+		const { items } = await boot(t, image, { append });
+		const setup = items.get(fwCfgKey.setupData) as Uint8Array;
+		t.is(setup[0x1fa] | (setup[0x1fb] << 8), mode, append);
+		t.is(Buffer.from(items.get(fwCfgKey.cmdlineData) as Uint8Array).toString(), `${append}\0`);
+	}
+	for (const value of ['', '65536', '0x10000', '-1', '089', '788x', 'Normal', 'toString', '1e3', '9'.repeat(400)]) {
+		const append = `quiet vga=${value}`;
+		const error = await t.throwsAsync(
+			boot(t, image, { append }),
+			{ instanceOf: TsvmError, code: 'append-vga' },
+			append,
+		);
+		t.is(error?.exitCode, 2);
+	}
+});
+
 test('the initrd lies page-aligned, above the kernel, below what firmware keeps and what the kernel can reach', async (t) => {
 	const initrd = new Uint8Array(3 * MIB + 5).fill(7);
 	for (const limit of [0x7fffffff, 60 * MIB - 1]) {
