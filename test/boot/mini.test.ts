@@ -40,6 +40,15 @@ test.serial('the console is 1024x768 on drm/qxl, and typed keys reach it', async
 	t.log(`screenshot ${keepPng('mini-console', after)}`);
 });
 
+test.serial('vga= sets the mode that the kernel starts in, through the VGA BIOS', async (t) => {
+	const guest = await Guest.start(['--append', 'tsvm.nomods vga=0x317']);
+	t.teardown(() => guest.stop());
+	await guest.until('TSVM-SHELL-READY');
+	t.is(await guest.shell('cat /proc/fb'), '0 VESA VGA');
+	const { width, height } = await guest.screendump();
+	t.deepEqual([width, height], [1024, 768]);
+});
+
 test.serial('power-off by the guest ends tsvm with exit code 0', async (t) => {
 	const guest = await Guest.start();
 	t.teardown(() => guest.stop());
