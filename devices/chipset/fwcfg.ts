@@ -44,7 +44,7 @@ const DMA_ACCESS_SIZE = 16;
 
 const ZEROS = new Uint8Array(65536);
 /** What a transfer moves at once, bytes; the rest follows in pieces, while the guest polls the control word. */
-const MOST_AT_ONCE = 1 << 20;
+const MOST_AT_ONCE = 256 << 10;
 const EMPTY = new Uint8Array(0);
 
 /** A transfer out of an item that is under way. */

@@ -24,7 +24,7 @@ export const MUTANTS: readonly Mutant[] = [
 	{
 		rule: 'fw_cfg DMA goes in pieces',
 		file: 'devices/chipset/fwcfg.ts',
-		find: 'const MOST_AT_ONCE = 1 << 20;',
+		find: 'const MOST_AT_ONCE = 256 << 10;',
 		replace: 'const MOST_AT_ONCE = 1 << 30;',
 		tests: ['devices/chipset/fwcfg'],
 	},
@@ -328,6 +328,13 @@ export const MUTANTS: readonly Mutant[] = [
 		find: 'while (this.#active.size < MOST_REQUESTS) {',
 		replace: 'while (this.#active.size < 1e9) {',
 		tests: ['devices/virtio/blk'],
+	},
+	{
+		rule: 'a turn looks at 2048 descriptors of a virtio queue',
+		file: 'devices/virtio/queue.ts',
+		find: 'const MOST_DESCRIPTORS = 2048;',
+		replace: 'const MOST_DESCRIPTORS = 2 ** 30;',
+		tests: ['devices/virtio/pci'],
 	},
 	{
 		rule: 'the balloon gives back a thousand pieces a turn',
