@@ -98,6 +98,7 @@ export class VirtioPci implements Device, VirtioBus {
 				new Virtqueue(host.dma, size, {
 					touched: () => this.#touched.push(n),
 					turn: () => this.#turn,
+					unfinished: () => this.#kickLate(n),
 				}),
 		);
 		const target = this.#registerTarget();
@@ -193,14 +194,19 @@ export class VirtioPci implements Device, VirtioBus {
 	#kick(n: number): void {
 		if (!this.#queues[n]?.enabled || (this.has(Feature.version1) && !this.driverReady)) return;
 		trace.kick(this.model.name, n);
-		if (!this.host.overdue) this.run(() => this.model.kicked(n));
-		else if (!this.#late.has(n)) {
-			this.#late.add(n);
-			this.later(() => {
-				this.#late.delete(n);
-				this.model.kicked(n);
-			});
-		}
+		if (this.host.overdue) this.#kickLate(n);
+		else this.run(() => this.model.kicked(n));
+	}
+
+	#kickLate(n: number): void {
+		if (this.#late.has(n)) return;
+		this.#late.add(n);
+		const life = this.#life;
+		this.host.defer(() => {
+			if (life !== this.#life) return;
+			this.#late.delete(n);
+			this.run(() => this.model.kicked(n));
+		});
 	}
 
 	/** System reset; configuration space is the bus's to reset. */

@@ -35,7 +35,12 @@ export interface QueueOwner {
 	touched(queue: Virtqueue): void;
 	/** A number that changes whenever the guest may have run. */
 	turn(): number;
+	/** The queue gives out no more in this turn, though there may be more in it. */
+	unfinished(): void;
 }
+
+/** Descriptors looked at in one turn, about 0.2 µs each: the longest chain that there may be, and some more. */
+const MOST_DESCRIPTORS = 2048;
 
 export class Virtqueue {
 	readonly maxSize: number;
@@ -52,8 +57,9 @@ export class Virtqueue {
 	#options: RingOptions | undefined;
 	/** Chains that this ring has given out; what an earlier one gave out is void. */
 	#out = new WeakSet<Chain>();
-	/** Chains taken in turn `#turn`. */
+	/** Chains taken in turn `#turn`, and their descriptors. */
 	#taken = 0;
+	#descriptors = 0;
 	#turn = -1;
 
 	constructor(dma: Dma, maxSize: number, owner: QueueOwner) {
@@ -84,21 +90,26 @@ export class Virtqueue {
 		this.desc = this.driver = this.device = 0;
 	}
 
-	/** The next chain; undefined if there is none or the queue is not enabled. */
+	/**
+	 * The next chain; undefined if there is none, the queue is not enabled, or this turn has seen enough of it: the device
+	 * is then kicked again.
+	 */
 	pop(): Chain | undefined {
-		const chain = this.#ring?.pop();
+		if (this.#ring === undefined) return undefined;
+		const turn = this.#owner.turn();
+		if (turn !== this.#turn) this.#taken = this.#descriptors = 0;
+		this.#turn = turn;
+		if (this.#descriptors >= MOST_DESCRIPTORS) {
+			this.#owner.unfinished();
+			return undefined;
+		}
+		const chain = this.#ring.pop();
 		if (!chain) return undefined;
-		this.#count();
+		// A ring that lies over its own buffers can refill itself for ever; an honest one only when the guest runs.
+		if (++this.#taken > this.maxSize) throw new RingError('more buffers were available than the ring has');
+		this.#descriptors += chain.out.count + chain.in.count;
 		this.#out.add(chain);
 		return chain;
-	}
-
-	/** A ring that lies over its own buffers can refill itself for ever; an honest one only when the guest runs. */
-	#count(): void {
-		const turn = this.#owner.turn();
-		if (turn !== this.#turn) this.#taken = 0;
-		this.#turn = turn;
-		if (++this.#taken > this.maxSize) throw new RingError('more buffers were available than the ring has');
 	}
 
 	/** Gives a chain back, `written` bytes from the start of its device-writable part. A void one is dropped. */

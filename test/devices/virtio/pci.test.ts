@@ -41,6 +41,21 @@ test('a guest that kicks without end waits for the rest of the machine', (t) => 
 	t.deepEqual(model.log, [], 'a kick from before a reset is gone');
 });
 
+for (const kind of [{}, { packed: true }, { legacy: true }])
+	test(`a turn looks at some thousand descriptors, the next one at the rest ${JSON.stringify(kind)}`, (t) => {
+		const driver = new VirtioDriver(new Echo(), { memory: 4 << 20, ...kind });
+		driver.start();
+		for (let i = 0; i < 16; i++)
+			driver.queue(0).add({ out: new Array<Uint8Array>(1000).fill(bytes('.')), indirect: true });
+		const counts: number[] = [];
+		for (let sum = 0; sum < 16 && counts.length < 16; sum += counts.at(-1) ?? 0) {
+			if (counts.length === 0) driver.notify(0);
+			else driver.board.host.turn();
+			counts.push(driver.queue(0).used().length);
+		}
+		t.deepEqual(counts, [3, 3, 3, 3, 3, 1]);
+	});
+
 test('features that were not offered: FEATURES_OK is refused, with one line in the log', (t) => {
 	const driver = new VirtioDriver(new Echo());
 	driver.status = acknowledge | driverBit;
