@@ -51,6 +51,7 @@ export type {
 	SpiceInfo,
 } from './machine/control.ts';
 export { Machine, type MachineHost } from './machine/machine.ts';
+export type { PanicAction } from './machine/panic.ts';
 export { encodePng, encodePpm } from './spice/display/screenshot.ts';
 export { packageVersion } from './version.ts';
 
