@@ -187,9 +187,13 @@ test('a client that does not read is cut off and holds little', async (t) => {
 	const socket = createConnection(path);
 	const gone = new Promise((resolve) => socket.once('close', resolve));
 	socket.on('error', () => {});
-	socket.pause();
+	let said = '';
+	socket.on('data', (chunk) => {
+		said += chunk;
+	});
 	socket.write('{"execute":"qmp_capabilities"}');
-	await sleep(50);
+	while (!said.includes('"return"')) await sleep(5);
+	socket.pause();
 	const big = { text: 'x'.repeat(100_000) };
 	for (let i = 0; i < 100; i++) machine.emit('BIG', big);
 	await sleep(50);
