@@ -36,6 +36,8 @@ export class Canvas {
 	readonly format: SurfaceFormat;
 	/** width * height pixels, rows top down. */
 	readonly pixels: Uint32Array;
+	/** The memory that they are in, if it is the canvas's own: another one may have it afterwards. */
+	readonly room: Uint32Array | undefined;
 	readonly #bytes: Uint8Array;
 	readonly #bounds: Rect;
 	readonly #line: Uint32Array;
@@ -55,7 +57,9 @@ export class Canvas {
 			this.pixels = new Uint32Array(content.buffer, content.byteOffset, width * height);
 		} else {
 			const size = width * height;
-			this.pixels = room !== undefined && room.length >= size ? room.subarray(0, size).fill(0) : new Uint32Array(size);
+			this.room = room !== undefined && room.length >= size ? room : new Uint32Array(size);
+			this.pixels = this.room.subarray(0, size);
+			if (this.room === room) this.pixels.fill(0);
 			if (content !== undefined) fromSurfaceBytes(content, format, width, height, this.pixels);
 		}
 		this.#bytes = new Uint8Array(this.pixels.buffer, this.pixels.byteOffset, this.pixels.byteLength);

@@ -60,7 +60,7 @@ export class Display implements DisplaySink, CursorSource {
 	#monitors: Monitors = { maxAllowed: 1, heads: [] };
 	#totalPixels = 0;
 	#dropped = 0;
-	/** The pixels of the surface that went last, for the next one: a guest that changes modes makes no garbage. */
+	/** The memory of the surface that went last, for the next one: a guest that changes modes makes no garbage. */
 	#room: Uint32Array | undefined;
 
 	/** The primary surface, if there is one. */
@@ -125,9 +125,7 @@ export class Display implements DisplaySink, CursorSource {
 		this.#surfaces.delete(id);
 		this.#totalPixels -= canvas.width * canvas.height;
 		if (id === PRIMARY) for (const listener of this.#listeners) listener.destroyed();
-		// A small surface may have had the room of a large one.
-		const { buffer } = canvas.pixels;
-		if (buffer.byteLength <= 4 * MOST_ROOM) this.#room = new Uint32Array(buffer, 0, buffer.byteLength >> 2);
+		if (canvas.room !== undefined && canvas.room.length <= MOST_ROOM) this.#room = canvas.room;
 	}
 
 	#takeRoom(): Uint32Array | undefined {
