@@ -15,7 +15,7 @@ export interface SerialPortOptions {
 
 /** Bytes handed to a back end at once, and in one turn. */
 const PIECE = 64 << 10;
-const TURN = 1 << 20;
+const TURN = 256 << 10;
 
 export class SerialPort implements CharDevice {
 	readonly number: number;

@@ -372,6 +372,13 @@ export const MUTANTS: readonly Mutant[] = [
 		tests: ['devices/virtio/pci'],
 	},
 	{
+		rule: 'a turn of a virtio port moves 256 KiB',
+		file: 'devices/virtio/serial-port.ts',
+		find: 'const TURN = 256 << 10;',
+		replace: 'const TURN = 1 << 30;',
+		tests: ['devices/virtio/serial'],
+	},
+	{
 		rule: 'the balloon gives back a thousand pieces a turn',
 		file: 'devices/virtio/balloon.ts',
 		find: 'const TURN = 1024;',
